@@ -1,0 +1,1 @@
+"""The twistd command, the service tree, signals, the demo."""

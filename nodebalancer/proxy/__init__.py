@@ -1,0 +1,1 @@
+"""What happens on connections: listeners, TCP and HTTP."""

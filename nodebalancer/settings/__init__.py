@@ -1,0 +1,1 @@
+"""The INI file: text to model and back."""

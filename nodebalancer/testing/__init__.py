@@ -1,0 +1,1 @@
+"""Fakes, shipped and tested; only tests import them."""

@@ -1,0 +1,1 @@
+"""Engines: the only owners of sockets. ``engine`` is the seam; everything above speaks to that."""
