@@ -1,0 +1,191 @@
+"""An HTTP exchange: what is known of it, and how it ends."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from nodebalancer.balancing.outcome import Outcome
+from nodebalancer.fields import Address
+from nodebalancer.proxy.connection import ClientSide, Row
+from nodebalancer.proxy.live import LiveConfig, http_date
+from nodebalancer.wire.answers import answer
+from nodebalancer.wire.forwarding import Forwarding
+from nodebalancer.wire.http1_body import ChunkedReader
+from nodebalancer.wire.http1_head import RequestHead
+
+LINGER_SECONDS: Final = 2.0
+"""How long a client may still send after our answer; nginx's lingering_timeout is 5, HAProxy waits 1."""
+
+LINGER_BYTES_MAX: Final = 65536
+"""How much of it is read."""
+
+
+class Exchange(ClientSide):
+    """A client of an http config, its request, and the connection to a node.
+
+    Attributes:
+        buffer: What has come in of the head that is being read: first the request's, later the response's.
+        forwarding: The rules that held when the client came.
+        request: The request's head; unset before it is read.
+        method: The request's, for answers of ours; GET before it is read.
+        to_node: What to send as soon as a node is connected: the new head, and what has come of the body.
+        missing: Bytes of the request body that are yet to come, or ``CHUNKED``.
+        for_tunnel: What the client sent after a request to upgrade; for the node after its 101, for nobody otherwise.
+        request_body: Reads a chunked request; ``response_body``: a chunked response.
+        until_close: The response's body ends with the connection.
+        outcome: How it will have ended if nothing else goes wrong.
+        interims: 1xx responses passed on.
+        excess: The client has sent more than its request.
+        lingered: Bytes read after the answer; ``linger_until``: engine time at which that ends.
+    """
+
+    __slots__ = (
+        "buffer",
+        "excess",
+        "for_tunnel",
+        "forwarding",
+        "interims",
+        "linger_until",
+        "lingered",
+        "method",
+        "missing",
+        "outcome",
+        "request",
+        "request_body",
+        "response_body",
+        "to_node",
+        "until_close",
+    )
+
+    request: RequestHead
+
+    STATE_NAMES: Final = (
+        "READING",
+        "DIALLING",
+        "UPLOADING",
+        "WAITING",
+        "ANSWERED_EARLY",
+        "RESPONDING",
+        "LINGERING",
+        "CLOSING",
+    )
+    """The states; ``http`` has the table."""
+
+    READING: ClassVar[Row]
+    DIALLING: ClassVar[Row]
+    UPLOADING: ClassVar[Row]
+    WAITING: ClassVar[Row]
+    ANSWERED_EARLY: ClassVar[Row]
+    RESPONDING: ClassVar[Row]
+    LINGERING: ClassVar[Row]
+    CLOSING: ClassVar[Row]
+
+    def __init__(self, live: LiveConfig, peer: Address) -> None:
+        super().__init__(live, peer)
+        self.forwarding: Forwarding = live.forwarding
+        self.buffer = b""
+        self.method = b"GET"
+        self.to_node = b""
+        self.missing = 0
+        self.until_close = False
+        self.for_tunnel = b""
+        self.request_body: ChunkedReader | None = None
+        self.response_body: ChunkedReader | None = None
+        self.outcome = Outcome.SERVED
+        self.interims = 0
+        self.excess = False
+        self.lingered = 0
+        self.linger_until = 0.0
+
+    def begin(self) -> None:
+        self.arm(self.live.wanted.timeout_request)
+
+    def send(self, data: bytes) -> None:
+        """To the client."""
+        self.bytes_out += len(data)
+        self.transport.write(data)
+
+
+def wait_for_response(self: Exchange) -> None:
+    self.state = self.WAITING
+    if self.excess:
+        self.transport.pauseProducing()
+    elif not self.forwarding.upgrading(self.request):
+        self.transport.resumeProducing()
+    self.arm(self.live.wanted.timeout_server)
+
+
+def stop_upload(self: Exchange) -> None:
+    """Move no more of the body to the node."""
+    if self.up is not None:
+        self.up.stop()
+    if self.request_body is not None and self.node is not None:
+        self.node.unregisterProducer()
+
+
+def still_time(self: Exchange, seconds: float) -> bool:
+    """Whether something moved in the last ``seconds``; if so, expire when that will not be true any more."""
+    left = seconds - self.idle_seconds()
+    if left > 0:
+        self.arm(left)
+    return left > 0
+
+
+# LINGERING, CLOSING: all has been said.
+
+
+def answer_client(self: Exchange, status: int, outcome: Outcome, proxy_error: str = "") -> None:
+    """Answer in place of a node, which is left."""
+    self.outcome = outcome
+    stop_upload(self)
+    self.leave_node(reset=True)
+    self.send(answer(status, date=http_date(), method=self.method, proxy_error=proxy_error))
+    linger(self)
+
+
+def linger(self: Exchange) -> None:
+    """Say that nothing more will come, and read on for a while what the client is still sending."""
+    self.state = self.LINGERING
+    self.transport.loseWriteConnection()
+    self.transport.resumeProducing()
+    self.linger_until = self.live.engine.now + self.live.wanted.timeout_client
+    self.arm(LINGER_SECONDS)
+
+
+def discard(self: Exchange, data: bytes) -> None:
+    self.lingered += len(data)
+    if self.lingered > LINGER_BYTES_MAX:
+        self.transport.abortConnection()
+        self.end(self.outcome)
+
+
+def close_client(self: Exchange) -> None:
+    self.state = self.CLOSING
+    self.transport.loseConnection()
+    self.arm(self.live.wanted.timeout_client)
+
+
+def end_lingering(self: Exchange) -> None:
+    """Long enough, unless the answer is still going out."""
+    if self.live.engine.now >= self.linger_until or not still_time(self, LINGER_SECONDS):
+        self.transport.abortConnection()
+        self.end(self.outcome)
+
+
+def time_out_closing(self: Exchange) -> None:
+    """The client does not read the end of its response."""
+    if not still_time(self, self.live.wanted.timeout_client):
+        self.abort(Outcome.CLIENT_TIMED_OUT)
+
+
+def see_client_off(self: Exchange, clean: bool) -> None:
+    self.end(self.outcome if clean or self.outcome is not Outcome.SERVED else Outcome.CLIENT_LEFT)
+
+
+def lose_client(self: Exchange, clean: bool) -> None:
+    self.leave_node(reset=True)
+    self.end(Outcome.CLIENT_LEFT)
+
+
+def end_at_once(self: Exchange) -> None:
+    self.abort(Outcome.STOPPED)

@@ -1,0 +1,193 @@
+"""The request's way from the client to a node: what the states of ``http`` do with it."""
+
+from __future__ import annotations
+
+from nodebalancer.balancing.outcome import Outcome
+from nodebalancer.errors import DialError, MessageError
+from nodebalancer.proxy.http_exchange import Exchange, answer_client, still_time, stop_upload, wait_for_response
+from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1_head import CHUNKED, RequestHead, parse_request
+
+# READING: the request head.
+
+
+def read_request(self: Exchange, data: bytes) -> None:
+    self.bytes_in += len(data)
+    if self.buffer:
+        data = self.buffer + data
+    try:
+        request = parse_request(data)
+        if request is None:
+            self.buffer = data
+            return
+        self.request = request
+        self.method = request.method
+        self.buffer = b""
+        self.to_node = self.forwarding.request(request, self.peer)
+        if request.max_forwards == 0:
+            answer_client(self, 200, Outcome.SERVED)
+            return
+        take_early_body(self, request, data[request.size :])
+    except MessageError as e:
+        refuse_request(self, e)
+        return
+    self.transport.pauseProducing()
+    self.state = self.DIALLING
+    if not self.dial_next():
+        answer_client(self, 503, Outcome.NO_NODE, "destination_unavailable")
+
+
+def take_early_body(self: Exchange, request: RequestHead, body: bytes) -> None:
+    """What came with the head: add the request's part to ``to_node``, and say what is ``missing``.
+
+    Raises:
+        MessageError: The beginning of a chunked body is none; the caller answers.
+    """
+    if request.length == CHUNKED:
+        self.request_body = ChunkedReader()
+        self.missing = CHUNKED
+        if body:
+            take_chunks(self, self.request_body, body)
+        return
+    if len(body) <= request.length:
+        self.to_node += body
+        self.missing = request.length - len(body)
+        return
+    self.to_node += body[: request.length]
+    if self.forwarding.upgrading(request):
+        self.for_tunnel = body[request.length :]
+    else:
+        self.excess = True
+
+
+def take_chunks(self: Exchange, reader: ChunkedReader, data: bytes) -> None:
+    """Add what ``data`` brings of a chunked request to ``to_node``, as chunks of ours.
+
+    Raises:
+        MessageError: It is no chunked body.
+    """
+    payload = reader.feed(data)
+    if payload:
+        self.to_node += chunk(payload)
+    if reader.done:
+        self.to_node += LAST_CHUNK
+        self.missing = 0
+        self.excess = bool(reader.rest)
+
+
+def refuse_request(self: Exchange, error: MessageError) -> None:
+    rules = self.live.counters.refused_by_rule
+    rules[error.rule] = rules.get(error.rule, 0) + 1
+    answer_client(self, error.status, Outcome.CLIENT_ERROR, "http_request_error")
+
+
+def give_up_request(self: Exchange) -> None:
+    """End of file before the head was whole: nobody waits for an answer."""
+    self.transport.loseConnection()
+    self.end(Outcome.CLIENT_LEFT)
+
+
+def refuse_slow_head(self: Exchange) -> None:
+    """408, or for a client that has sent nothing at all (browsers connect ahead of need) a silent close."""
+    if self.buffer:
+        answer_client(self, 408, Outcome.CLIENT_TIMED_OUT, "http_request_error")
+    else:
+        self.transport.loseConnection()
+        self.end(Outcome.CLIENT_TIMED_OUT)
+
+
+# DIALLING: a node is looked for; the client is paused.
+
+
+def try_next_node(self: Exchange, error: DialError) -> None:
+    outcome = self.give_up_node(error)
+    if not self.dial_next():
+        answer_client(self, 503, outcome, "destination_unavailable")
+
+
+def send_request(self: Exchange) -> None:
+    """The node is connected: send what there is, let the rest of the body stream."""
+    node = self.node
+    assert node is not None
+    node.write(self.to_node)
+    self.to_node = b""
+    wanted = self.live.wanted
+    if self.missing == 0:
+        wait_for_response(self)
+        return
+    self.state = self.UPLOADING
+    self.arm(min(wanted.timeout_client, wanted.timeout_server))
+    if self.missing == CHUNKED:
+        node.registerProducer(self.transport, True)
+        self.transport.resumeProducing()
+    else:
+        self.up = self.live.engine.relay(self.transport, node, limit=self.missing, done=self.client_finished)
+
+
+# UPLOADING, ANSWERED_EARLY: the request's body is under way.
+
+
+def send_chunks(self: Exchange, data: bytes) -> None:
+    """More of a chunked request (one with a length comes by relay)."""
+    assert self.request_body is not None
+    self.bytes_in += len(data)
+    try:
+        take_chunks(self, self.request_body, data)
+    except MessageError as e:
+        refuse_body(self, e)
+        return
+    if self.node is not None and self.to_node:
+        self.node.write(self.to_node)
+        self.to_node = b""
+    if self.missing == 0:
+        self.state["client_finished"](self)
+
+
+def refuse_body(self: Exchange, error: MessageError) -> None:
+    """The request breaks off in the middle: the node must not take it for whole."""
+    if self.state is self.UPLOADING:
+        refuse_request(self, error)
+    else:
+        self.abort(Outcome.CLIENT_ERROR)
+
+
+def finish_upload(self: Exchange) -> None:
+    if end_upload(self):
+        wait_for_response(self)
+    else:
+        self.abort(Outcome.CLIENT_LEFT)
+
+
+def finish_late_upload(self: Exchange) -> None:
+    """The response is under way already."""
+    if end_upload(self):
+        self.state = self.RESPONDING
+    else:
+        self.abort(Outcome.CLIENT_LEFT)
+
+
+def end_upload(self: Exchange) -> bool:
+    """Let go of what moved the body; whether the request is whole, or broken off by an end of file."""
+    if self.up is not None:
+        whole = not self.up.ended
+        self.bytes_in += self.up.moved
+        self.up = None
+    else:
+        whole = self.missing == 0
+    stop_upload(self)
+    if whole:
+        self.missing = 0
+    return whole
+
+
+def time_out_upload(self: Exchange) -> None:
+    """Nothing moves: the node does not read (504), or the client does not send (408)."""
+    wanted = self.live.wanted
+    assert self.node is not None
+    if self.node.congested:
+        if not still_time(self, wanted.timeout_server):
+            stop_upload(self)
+            answer_client(self, 504, Outcome.TIMED_OUT, "http_response_timeout")
+    elif not still_time(self, wanted.timeout_client):
+        stop_upload(self)
+        answer_client(self, 408, Outcome.CLIENT_TIMED_OUT, "http_request_error")

@@ -1,0 +1,172 @@
+"""The response's way from the node to the client: what the states of ``http`` do with it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nodebalancer.balancing.outcome import Outcome
+from nodebalancer.errors import MessageError
+from nodebalancer.proxy import tcp
+from nodebalancer.proxy.http_exchange import Exchange, answer_client, close_client, linger, still_time, stop_upload
+from nodebalancer.proxy.live import http_date
+from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1_head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+
+INTERIMS_MAX: Final = 8
+"""1xx responses before the final one; a node that sends more is broken (HTTP.md)."""
+
+NODE_FAULTLESS: Final = (501, 505)
+"""Responses of class 5xx that say something about the request, not about the node (R18)."""
+
+
+# WAITING, UPLOADING: the response head.
+
+
+def note_excess(self: Exchange, data: bytes) -> None:
+    """More than the request: not forwarded, and not read on."""
+    self.bytes_in += len(data)
+    self.excess = True
+    self.transport.pauseProducing()
+
+
+def read_response(self: Exchange, data: bytes) -> None:
+    """A response head, or interim ones before it, or a piece of one."""
+    if self.buffer:
+        data = self.buffer + data
+    try:
+        while (head := parse_response(data, self.request.method)) is not None:
+            data = data[head.size :]
+            if head.status == 101:
+                switch(self, head, data)
+                return
+            if head.status >= 200:
+                begin_response(self, head, data)
+                return
+            pass_interim(self, head)
+        self.buffer = data
+    except MessageError:
+        answer_for_bad_node(self)
+
+
+def pass_interim(self: Exchange, head: ResponseHead) -> None:
+    """A 1xx; HTTP/1.0 clients do not know them (RFC 9110 15.2).
+
+    Raises:
+        MessageError: There were too many.
+    """
+    self.interims += 1
+    if self.interims > INTERIMS_MAX:
+        raise MessageError(502, "response: too many 1xx, RFC 9110 15.2")
+    if not self.request.http10:
+        self.send(self.forwarding.interim(head))
+
+
+def switch(self: Exchange, head: ResponseHead, data: bytes) -> None:
+    """101: from here on the connection is a tunnel, if that was asked for.
+
+    Raises:
+        MessageError: It was not (RFC 9110 7.8).
+    """
+    asked = self.state is self.WAITING and self.forwarding.upgrading(self.request)
+    if not asked or head.upgrade != self.request.upgrade or self.node is None:
+        raise MessageError(502, "response: a 101 nobody asked for, RFC 9110 7.8")
+    self.send(self.forwarding.switching(head) + data)
+    if self.for_tunnel:
+        self.node.write(self.for_tunnel)
+    tcp.relay_both_ways(self)
+
+
+def answer_for_bad_node(self: Exchange, clean: bool = False) -> None:
+    """The node closed, or sent what is no response, before its head was whole."""
+    stop_upload(self)
+    answer_client(self, 502, Outcome.SERVER_ERROR, "http_response_incomplete")
+
+
+def time_out_node(self: Exchange) -> None:
+    if not still_time(self, self.live.wanted.timeout_server):
+        answer_client(self, 504, Outcome.TIMED_OUT, "http_response_timeout")
+
+
+# RESPONDING, ANSWERED_EARLY: the response's head has been passed on.
+
+
+def begin_response(self: Exchange, head: ResponseHead, data: bytes) -> None:
+    """Pass on the head and what came of the body; let the rest stream."""
+    if head.status >= 500 and head.status not in NODE_FAULTLESS:
+        self.outcome = Outcome.SERVER_ERROR
+    self.buffer = b""
+    new = self.forwarding.response(head, self.request, http_date())
+    length = head.length
+    if 0 <= length <= len(data):
+        self.send(new + data[:length])
+        finish_response(self)
+        return
+    wanted = self.live.wanted
+    self.state = self.RESPONDING if self.state is self.WAITING else self.ANSWERED_EARLY
+    self.arm(min(wanted.timeout_client, wanted.timeout_server))
+    if length == CHUNKED:
+        self.response_body = ChunkedReader()
+        self.send(new)
+        self.transport.registerProducer(self.node, True)
+        if data:
+            pass_chunks(self, data)
+        return
+    self.send(new + data)
+    self.until_close = length == UNTIL_CLOSE
+    limit = None if self.until_close else length - len(data)
+    assert self.node is not None
+    self.down = self.live.engine.relay(self.node, self.transport, limit=limit, done=self.node_finished)
+
+
+def pass_chunks(self: Exchange, data: bytes) -> None:
+    """More of a chunked response (others come by relay); to HTTP/1.0 without the chunks."""
+    reader = self.response_body
+    assert reader is not None
+    try:
+        payload = reader.feed(data)
+    except MessageError:
+        cut_short(self)
+        return
+    if self.request.http10:
+        out = payload
+    else:
+        out = (chunk(payload) if payload else b"") + (LAST_CHUNK if reader.done else b"")
+    if out:
+        self.send(out)
+    if reader.done:
+        finish_response(self)
+
+
+def end_response(self: Exchange) -> None:
+    """The node's end of file, or all that the relay was to bring."""
+    if self.down is not None and self.down.ended is self.until_close:
+        finish_response(self)
+    else:
+        cut_short(self)
+
+
+def finish_response(self: Exchange) -> None:
+    """The client has been handed all of it."""
+    if self.response_body is not None:
+        self.transport.unregisterProducer()
+    stop_upload(self)
+    self.leave_node(reset=not (self.down is not None and self.down.ended))
+    if self.excess or self.missing:
+        linger(self)
+    else:
+        close_client(self)
+
+
+def cut_short(self: Exchange, clean: bool = False) -> None:
+    """The node broke off: the client must see that."""
+    self.abort(Outcome.CUT_SHORT)
+
+
+def time_out_response(self: Exchange) -> None:
+    """Nothing moves: the client does not read, or the node does not send."""
+    wanted = self.live.wanted
+    if self.transport.congested:
+        if not still_time(self, wanted.timeout_client):
+            self.abort(Outcome.CLIENT_TIMED_OUT)
+    elif not still_time(self, wanted.timeout_server):
+        self.abort(Outcome.TIMED_OUT)

@@ -1,0 +1,291 @@
+"""The follower that owns all listeners and everything behind them.
+
+Listeners are keyed by where they listen, not by section: a config that is renamed, or whose address another one takes
+over, hands its open socket along. ``prepare`` binds, ``commit`` only assigns, ``abandon`` closes what ``prepare`` bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from nodebalancer.changes import Change
+from nodebalancer.errors import ListenError, Problem
+from nodebalancer.fields import Address
+from nodebalancer.model import NOTHING, NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.proxy.connection import ClientSide
+from nodebalancer.proxy.gate import Gate
+from nodebalancer.proxy.http import HTTPClient
+from nodebalancer.proxy.live import LiveConfig
+from nodebalancer.proxy.tcp import TCPClient
+from nodebalancer.transport.engine import Engine, Listener
+
+log = Logger()
+
+CLIENTS: Mapping[Protocol, type[ClientSide]] = {Protocol.TCP: TCPClient, Protocol.HTTP: HTTPClient}
+"""Who speaks with the clients of a config."""
+
+
+class ClientFactory(Factory):
+    """Makes the protocol for each client of one listener (P2).
+
+    Attributes:
+        live: The config whose listener this is; another one after a reload that moved it.
+        client: The class of its clients.
+    """
+
+    noisy = False
+    live: LiveConfig
+    client: type[ClientSide]
+
+    def lead_to(self, live: LiveConfig) -> None:
+        """From now on clients are those of ``live``."""
+        self.live = live
+        self.client = CLIENTS[live.wanted.protocol]
+
+    def buildProtocol(self, addr: Any) -> ClientSide:  # type: ignore[override]
+        """A client's side of a connection; ``addr`` is an ``Address``."""
+        return self.client(self.live, addr)
+
+
+class Door:
+    """One open listener and the factory behind it.
+
+    Attributes:
+        client_first: How the listener was opened; another way needs another listener.
+    """
+
+    __slots__ = ("client_first", "factory", "listener")
+
+    def __init__(self, engine: Engine, address: Address, *, client_first: bool) -> None:
+        self.factory = ClientFactory()
+        self.client_first = client_first
+        self.listener: Listener = engine.listen(address, self.factory, client_first=client_first)
+        self.listener.pause()
+
+
+Path = tuple[str, str]
+"""NodeBalancer and config."""
+
+Places = Mapping[Address, tuple[NodeBalancer, PortConfig]]
+
+
+def places_of(settings: Settings) -> dict[Address, tuple[NodeBalancer, PortConfig]]:
+    """Every address and port that ``settings`` want listened on, and for which config."""
+    return {
+        Address(host, config.port): (nodebalancer, config)
+        for nodebalancer in settings.nodebalancers.values()
+        for config in nodebalancer.configs.values()
+        for host in nodebalancer.listen
+    }
+
+
+class Listeners:
+    """Follows the settings with listeners, pools and gates.
+
+    Attributes:
+        configs: Every config at work, by NodeBalancer's and config's name.
+        leaving: Configs that were removed and still have connections.
+        gates: Each NodeBalancer's, by name.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.configs: dict[Path, LiveConfig] = {}
+        self.leaving: list[LiveConfig] = []
+        self.gates: dict[str, Gate] = {}
+        self._wanted = NOTHING
+        self._doors: dict[Address, Door] = {}
+        self._prepared: Preparation | None = None
+        self._stopping: Deferred[None] | None = None
+
+    # IFollower
+
+    def examine(self, wanted: Settings) -> Deferred[tuple[Problem, ...]]:
+        """Nothing here can be wrong that the settings do not tell by themselves."""
+        return succeed(())
+
+    def prepare(self, wanted: Settings, changes: tuple[Change, ...]) -> Deferred[tuple[Problem, ...]]:
+        """Bind what is wanted and not bound yet; new listeners do not accept before ``commit``."""
+        self._prepared = Preparation(self.engine, self._doors, wanted)
+        return succeed(self._prepared.open())
+
+    def abandon(self) -> Deferred[None]:
+        """Close what was bound."""
+        if self._prepared is not None:
+            self._doors = self._prepared.undo()
+            self._prepared = None
+        return succeed(None)
+
+    def commit(self) -> Deferred[None]:
+        """Let the configs be what is wanted, and the doors lead to them."""
+        prepared = self._prepared
+        assert prepared is not None
+        self._prepared = None
+        self._wanted = wanted = prepared.wanted
+        self._update_configs(wanted)
+        for address in set(self._doors) - set(prepared.doors) - prepared.closed:
+            self._doors[address].listener.close()
+        self._doors = prepared.doors
+        for address, (nodebalancer, config) in places_of(wanted).items():
+            if address in self._doors:
+                self._doors[address].factory.lead_to(self.configs[nodebalancer.name, config.name])
+        self._guard()
+        return succeed(None)
+
+    # What else is asked for.
+
+    def listening(self) -> Iterable[tuple[Address, LiveConfig]]:
+        """Every open listener's address (with its real port) and the config it belongs to."""
+        return [(door.listener.address, door.factory.live) for door in self._doors.values()]
+
+    @property
+    def open_connections(self) -> int:
+        """How many clients are connected."""
+        return sum(len(live.connections) for live in self._all_configs())
+
+    def stop(self, grace: float) -> Deferred[None]:
+        """Listen no more; fires when every connection has ended, after ``grace`` seconds by a reset.
+
+        Calling it again, with a shorter time or 0, shortens the wait; all Deferreds fire together.
+        """
+        for door in self._doors.values():
+            door.listener.close()
+        self._doors = {}
+        self._guard()
+        if self._stopping is None:
+            self._stopping = Deferred()
+            self._look_for_the_last()
+        if grace <= 0:
+            self._stop_connections()
+        else:
+            self.engine.deadline(grace, self._stop_connections)
+        fired: Deferred[None] = Deferred()
+        self._stopping.addCallback(lambda _: fired.callback(None))
+        return fired
+
+    def _look_for_the_last(self) -> None:
+        """Once a second is often enough for somebody who waits up to ``grace_period``."""
+        assert self._stopping is not None
+        if self._stopping.called:
+            return
+        if self.open_connections == 0:
+            self._stopping.callback(None)
+        else:
+            self.engine.deadline(1, self._look_for_the_last)
+
+    def _stop_connections(self) -> None:
+        for live in self._all_configs():
+            for connection in tuple(live.connections):
+                connection.stop()
+        self._look_for_the_last()
+
+    def _all_configs(self) -> Iterable[LiveConfig]:
+        return (*self.configs.values(), *self.leaving)
+
+    def _update_configs(self, wanted: Settings) -> None:
+        """Make, update and retire ``configs`` and ``gates``."""
+        configs: dict[Path, LiveConfig] = {}
+        gates = {}
+        for name, nodebalancer in wanted.nodebalancers.items():
+            gates[name] = gate = self.gates.pop(name, None) or Gate(nodebalancer.max_connections)
+            for config in nodebalancer.configs.values():
+                path = (name, config.name)
+                live = self.configs.pop(path, None) or LiveConfig("/".join(path), self.engine, gate)
+                live.update(config, nodebalancer.trusted_proxies)
+                configs[path] = live
+        self.leaving = [live for live in (*self.leaving, *self.configs.values()) if live.connections]
+        self.configs, self.gates = configs, gates
+
+    def _guard(self) -> None:
+        """Tell each gate its listeners."""
+        for name, gate in self.gates.items():
+            doors = [door for door in self._doors.values() if door.factory.live.gate is gate]
+            gate.guard((door.listener for door in doors), self._wanted.nodebalancers[name].max_connections)
+
+
+class Preparation:
+    """What ``prepare`` has done so far, so that it can be undone.
+
+    Attributes:
+        wanted: The settings that are being prepared.
+        doors: Every door there will be after ``commit``: those that stay and those that were opened.
+        closed: Where doors had to be closed to make way for others.
+    """
+
+    def __init__(self, engine: Engine, doors: Mapping[Address, Door], wanted: Settings) -> None:
+        self.wanted = wanted
+        self.doors: dict[Address, Door] = {}
+        self._engine = engine
+        self._before = dict(doors)
+        self._opened: list[Door] = []
+        self.closed: set[Address] = set()
+
+    def open(self) -> tuple[Problem, ...]:
+        """Open what is missing; the problems, if any."""
+        places = places_of(self.wanted)
+        problems = []
+        for address, (nodebalancer, config) in places.items():
+            client_first = config.protocol is not Protocol.TCP
+            door = self._before.get(address)
+            if door is not None and door.client_first == client_first:
+                self.doors[address] = door
+                continue
+            self._make_way(address, places)
+            try:
+                door = Door(self._engine, address, client_first=client_first)
+            except ListenError as e:
+                where = f"[config {nodebalancer.name}/{config.name}] port = {config.port}"
+                message = f"cannot listen on {address}: {e.reason}"
+                if e.unsupported and has_other_family(nodebalancer, address):
+                    log.warn("{where}: {message}; going on without it", where=where, message=message)
+                else:
+                    problems.append(Problem(where, f"{message} (from listen of [nodebalancer {nodebalancer.name}])"))
+                continue
+            self._opened.append(door)
+            self.doors[address] = door
+        return tuple(problems)
+
+    def _make_way(self, address: Address, places: Places) -> None:
+        """Close what stands in the way of listening on ``address`` and is not to stay as it is.
+
+        A wildcard and a specific address of one port exclude each other, so one has to go before the other can come.
+        """
+        for other, door in self._before.items():
+            stays = other in places and other != address
+            if not stays and other not in self.closed and clash(other, address):
+                door.listener.close()
+                self.closed.add(other)
+
+    def undo(self) -> dict[Address, Door]:
+        """Close what was opened, open again what was closed; the doors as they were before."""
+        for door in self._opened:
+            door.listener.close()
+        for address in self.closed:
+            before = self._before[address]
+            try:
+                door = Door(self._engine, address, client_first=before.client_first)
+            except ListenError as e:
+                log.error("cannot listen on {address} again: {reason}", address=str(address), reason=e.reason)
+                del self._before[address]
+                continue
+            door.factory.lead_to(before.factory.live)
+            door.listener.resume()
+            self._before[address] = door
+        return self._before
+
+
+def has_other_family(nodebalancer: NodeBalancer, address: Address) -> bool:
+    """Whether the NodeBalancer listens on addresses of the other family too, IPv4 or IPv6."""
+    return any((":" in host) != (":" in address.host) for host in nodebalancer.listen)
+
+
+def clash(one: Address, other: Address) -> bool:
+    """Whether two addresses cannot be listened on at once."""
+    wild = ("0.0.0.0", "::")  # noqa: S104 compared with, not bound
+    same_family = (":" in one.host) == (":" in other.host)
+    return one.port == other.port and same_family and (one.host == other.host or one.host in wild or other.host in wild)
