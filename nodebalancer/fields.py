@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -38,9 +38,11 @@ class Kind(Generic[T]):
 
     Attributes:
         expected: A phrase that completes "expected …": ``a whole number from 1 to 255``.
+        values: All values of a kind that has only a few, else empty.
     """
 
     expected: str = ""
+    values: Iterable[T] = ()
 
     def read(self, text: str) -> T:
         """The value that ``text`` (stripped, maybe empty) stands for.
@@ -64,9 +66,10 @@ class Integer(Kind[int]):
         self.expected = f"a whole number from {low} to {high}{of}"
 
     def read(self, text: str) -> int:
-        if not re.fullmatch(r"-?[0-9]{1,18}", text, re.ASCII):
+        if not re.fullmatch(r"-?[0-9]+", text, re.ASCII):
             raise ValueError(f"not a whole number; expected {self.expected}")
-        value = int(text)
+        # Python refuses to convert thousands of digits; eighteen are more than any range here has.
+        value = int(text) if len(text) <= 18 else self.high + 1
         if not self.low <= value <= self.high:
             raise ValueError(f"not between {self.low} and {self.high}{' ' + self.unit if self.unit else ''}")
         return value
@@ -76,6 +79,7 @@ class Flag(Kind[bool]):
     """``true`` or ``false``."""
 
     expected = "true or false"
+    values = (True, False)
 
     def read(self, text: str) -> bool:
         if text not in ("true", "false"):
@@ -93,7 +97,7 @@ class Choice(Kind[E_]):
     """One of the values of an enum, spelt as the enum spells them (which is as Linode spells them)."""
 
     def __init__(self, values: type[E_]) -> None:
-        self.values = values
+        self.values: type[E_] = values
         self.expected = "one of " + ", ".join(str(v.value) for v in values)
 
     def read(self, text: str) -> E_:
@@ -135,8 +139,9 @@ class Pattern(Text):
 
 
 def _host(text: str) -> str:
-    """``text`` as the canonical spelling of a numeric IP address. Raises ValueError."""
-    return str(ipaddress.ip_address(text))
+    """``text`` as the canonical spelling of a numeric IP address; ``::ffff:192.0.2.1`` is ``192.0.2.1``. Raises ValueError."""
+    address = ipaddress.ip_address(text)
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 HOST_NAME = re.compile(r"(?=.{1,253}\Z)(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+", re.ASCII)
@@ -189,9 +194,14 @@ class CIDR(Kind[Network]):
 
     def read(self, text: str) -> Network:
         try:
-            return ipaddress.ip_network(text)
-        except ValueError as e:
-            raise ValueError(f"{e}; expected {self.expected}") from None
+            if "%" in text:
+                raise ValueError
+            interface = ipaddress.ip_interface(text)
+        except ValueError:
+            raise ValueError(f"not a network; expected {self.expected}") from None
+        if interface.ip != interface.network.network_address:
+            raise ValueError(f"an address inside a network; the network is {interface.network}")
+        return interface.network
 
 
 class ListOf(Kind[tuple[T, ...]]):
@@ -225,7 +235,13 @@ class Lines(Kind[tuple[str, ...]]):
     expected = "one entry a line"
 
     def read(self, text: str) -> tuple[str, ...]:
-        return tuple(line.strip() for line in text.split("\n") if line.strip())
+        lines = tuple(" ".join(line.split()) for line in text.split("\n") if line.strip())
+        for line in lines:
+            if line[0] in "#;":
+                raise ValueError(f"{line!r} looks like a comment; comments stand on lines of their own")
+            if not line.isprintable():
+                raise ValueError(f"{line!r} has characters that cannot be printed")
+        return lines
 
     def write(self, value: tuple[str, ...]) -> str:
         return "\n".join(value)

@@ -1,0 +1,136 @@
+"""Who listens where: no two on one address and port, and no node that is ourselves.
+
+A wildcard (``0.0.0.0``, ``::``) overlaps with every address of its family, and the two do not overlap with each other,
+since IPv6 sockets take no IPv4 clients. TCP and UDP do not meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from nodebalancer.fields import Address
+from nodebalancer.model import EVERYWHERE, Node, NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.settings.places import Finding, Spot
+from nodebalancer.settings.sections import section_name
+
+
+@attrs.frozen
+class Claim:
+    """Somebody wants to listen on an address.
+
+    Attributes:
+        section: Whose it is: ``config www/plain``.
+        transport: ``tcp`` or ``udp``.
+        spots: Where the settings say so.
+    """
+
+    section: str
+    transport: str
+    address: Address
+    spots: tuple[Spot, ...]
+
+
+class Claims:
+    """Claims by address: the first to come has it."""
+
+    def __init__(self) -> None:
+        self._exact: dict[tuple[str, Address], Claim] = {}
+        self._any: dict[tuple[str, Address], Claim] = {}
+
+    def add(self, claim: Claim) -> None:
+        self._exact.setdefault((claim.transport, claim.address), claim)
+        self._any.setdefault((claim.transport, _everywhere(claim.address)), claim)
+
+    def at(self, transport: str, address: Address) -> Claim | None:
+        """Whose listener gets what is sent to ``address``, were it one of ours."""
+        exact = self._exact.get((transport, address))
+        return exact or self._exact.get((transport, _everywhere(address)))
+
+    def against(self, claim: Claim) -> Claim | None:
+        """A claim that overlaps with ``claim``."""
+        other = self.at(claim.transport, claim.address)
+        if other is None and claim.address.host in EVERYWHERE:
+            other = self._any.get((claim.transport, claim.address))
+        return other
+
+
+def listener_findings(settings: Settings) -> Iterator[Finding]:
+    """Overlapping listeners, and nodes that are listeners of ours."""
+    for nodebalancer in settings.nodebalancers.values():
+        yield from _listens_twice(nodebalancer)
+    yield from _overlaps(settings)
+    yield from _nodes_that_are_us(settings)
+
+
+def _listens_twice(nodebalancer: NodeBalancer) -> Iterator[Finding]:
+    spot = section_name("nodebalancer", nodebalancer.name), "listen"
+    for host in nodebalancer.listen:
+        everywhere = _everywhere(Address(host, 0)).host
+        if host != everywhere and everywhere in nodebalancer.listen:
+            yield Finding((spot,), f"{everywhere} stands for all addresses of its family, {host} among them; drop one")
+
+
+def _overlaps(settings: Settings) -> Iterator[Finding]:
+    claims = Claims()
+    told: set[tuple[str, str]] = set()
+    for claim in (*_fixed_claims(settings), *_config_claims(settings)):
+        other = claims.against(claim)
+        claims.add(claim)
+        if other is None or other.section == claim.section or (claim.section, other.section) in told:
+            continue
+        told.add((claim.section, other.section))
+        which = "" if other.address == claim.address else f", which listens on {other.address}"
+        message = f"{claim.address} is taken by [{other.section}] already{which}"
+        yield Finding((*claim.spots, *other.spots), message)
+
+
+def _fixed_claims(settings: Settings) -> Iterator[Claim]:
+    for word, thing in (("manhole", settings.manhole), ("metrics", settings.metrics), ("api", settings.api)):
+        if thing is not None:
+            yield Claim(word, "tcp", thing.listen, ((word, "listen"),))
+
+
+def _config_claims(settings: Settings) -> Iterator[Claim]:
+    for nodebalancer in settings.nodebalancers.values():
+        listen = section_name("nodebalancer", nodebalancer.name), "listen"
+        for config in nodebalancer.configs.values():
+            section = section_name("config", nodebalancer.name, config.name)
+            spots = (section, "port"), (section, "protocol"), listen
+            for host in nodebalancer.listen:
+                yield Claim(section, _transport(config), Address(host, config.port), spots)
+
+
+def _nodes_that_are_us(settings: Settings) -> Iterator[Finding]:
+    claims = Claims()
+    for claim in _config_claims(settings):
+        claims.add(claim)
+    ours = {host for nodebalancer in settings.nodebalancers.values() for host in nodebalancer.listen}
+    for section, transport, node in _nodes(settings):
+        host = node.address.host
+        if host in EVERYWHERE or not (host in ours or _is_loopback(host)):
+            continue
+        if ours_there := claims.at(transport, node.address):
+            message = f"{node.address} is our own listener, [{ours_there.section}]; connections would go in circles"
+            yield Finding(((section, node.name), *ours_there.spots), message)
+
+
+def _nodes(settings: Settings) -> Iterator[tuple[str, str, Node]]:
+    for nodebalancer in settings.nodebalancers.values():
+        for config in nodebalancer.configs.values():
+            section = section_name("nodes", nodebalancer.name, config.name)
+            for node in config.nodes.values():
+                yield section, _transport(config), node
+
+
+def _transport(config: PortConfig) -> str:
+    return "udp" if config.protocol is Protocol.UDP else "tcp"
+
+
+def _everywhere(address: Address) -> Address:
+    return Address("::" if ":" in address.host else "0.0.0.0", address.port)  # noqa: S104 compared, not listened on
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "::1" or host.startswith("127.")
