@@ -1,0 +1,40 @@
+"""Request and response heads of HTTP/1: from field lines to what a proxy has to know.
+
+Whatever is not plainly one request with one framing is refused, wherever an RFC allows it. The rules:
+
+* A start line is three words between single blanks; HTTP/1.0 and 1.1 only (else 505). CONNECT and TRACE: 405.
+  Targets: a path, ``http(s)://authority/path`` (which becomes path and Host), or ``*`` for OPTIONS.
+* Exactly one Host, which is a name or address with or without a port; HTTP/1.0 may have none. Where the target names
+  an authority as well, both must agree.
+* One Content-Length of 1 to 18 digits, or one Transfer-Encoding that is ``chunked``, or neither; the latter not in
+  HTTP/1.0. A response may repeat the same Content-Length.
+* No fold, control byte, bare CR or LF, blank before a colon, name that is not a token. A response is mended where
+  RFC 9112 5 tells a proxy to: folds become a blank, blanks before colons go.
+* What concerns one connection only is not among ``fields``: hop-by-hop fields, and what Connection names, except a
+  few that nobody may remove (``http1_fields.HONOURED_NEVER``).
+* Expect: 100-continue in HTTP/1.1 is kept, others are refused with 417; in HTTP/1.0 Expect is dropped.
+
+Limits are in ``http1_lines``, which also tells how one pass over the bytes does nearly all of this. What is left for
+``http1_request`` and ``http1_response`` is one look-up a field, in a table that has the usual spellings of the usual
+names, and a call for the few fields that are ours to read. A name in no table is looked at more closely once.
+"""
+
+from __future__ import annotations
+
+from nodebalancer.wire.http1_fields import CHUNKED, UNTIL_CLOSE
+from nodebalancer.wire.http1_lines import FIELDS_BYTES_MAX, FIELDS_MAX, REQUEST_LINE_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX
+from nodebalancer.wire.http1_request import RequestHead, parse_request
+from nodebalancer.wire.http1_response import ResponseHead, parse_response
+
+__all__ = [
+    "CHUNKED",
+    "FIELDS_BYTES_MAX",
+    "FIELDS_MAX",
+    "REQUEST_LINE_BYTES_MAX",
+    "RESPONSE_HEAD_BYTES_MAX",
+    "UNTIL_CLOSE",
+    "RequestHead",
+    "ResponseHead",
+    "parse_request",
+    "parse_response",
+]

@@ -1,0 +1,215 @@
+"""Request heads: from field lines to what a proxy has to know. The rules are in ``http1_head``."""
+
+from __future__ import annotations
+
+import re
+
+from nodebalancer.wire.http1_fields import (
+    CHUNKED,
+    CLAIM_PREFIX,
+    CLAIMS,
+    UNSAID,
+    Head,
+    check_encoding,
+    dropped,
+    imitates,
+    length_of,
+    named,
+    remove_named,
+    settle_upgrade,
+    spellings,
+)
+from nodebalancer.wire.http1_lines import FIELDS_MAX, TOKEN, bad_request, request_lines
+
+_SLASH = ord("/")
+_NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?+")
+_ABSOLUTE = re.compile(rb"https?://([^/?]*+)(.*+)", re.IGNORECASE)
+
+
+class RequestHead(Head):
+    """The head of a request, read and found good.
+
+    Attributes:
+        method: As sent; a token, never CONNECT or TRACE.
+        target: As to be forwarded: begins with ``/``, or is ``*`` (OPTIONS).
+        http10: Whether it is HTTP/1.0; if not, it is 1.1.
+        host: The Host field as to be forwarded; empty only in HTTP/1.0.
+        fields: The lines to be forwarded whoever asks, as ``Name: value``, in the client's order, with Content-Length
+            or Transfer-Encoding; Host and the fields below are apart.
+        length: The body's framing: bytes (0 when nothing is said), or ``CHUNKED``.
+        expects_continue: Whether the client waits for a 100.
+        upgrade: The one protocol the client offers to change to, in lower case, or None; never in HTTP/1.0.
+        max_forwards: Of OPTIONS: how many proxies may still forward it, or None. 0: the answer is ours.
+        forwarded_for: The values of X-Forwarded-For, one a field.
+        claims: Other lines by which a client says who it is (``http1_fields.CLAIMS`` and ``X-Forwarded-*``).
+        underscored: Lines whose name has an underscore.
+        options: What Connection names, in lower case, other than "close" and "keep-alive" alone.
+        size: Bytes of the head in the buffer, with an empty line before it; what follows is body.
+    """
+
+    __slots__ = (
+        "claims",
+        "expects_continue",
+        "forwarded_for",
+        "host",
+        "max_forwards",
+        "method",
+        "target",
+        "underscored",
+    )
+
+    def __init__(self, method: bytes, target: bytes, http10: bool, size: int) -> None:
+        self.method = method
+        self.target = target
+        self.http10 = http10
+        self.size = size
+        self.host = b""
+        self.fields: list[bytes] = []
+        self.length = UNSAID
+        self.expects_continue = False
+        self.upgrade: bytes | None = None
+        self.max_forwards: int | None = None
+        self.forwarded_for: tuple[bytes, ...] = ()
+        self.claims: tuple[bytes, ...] = ()
+        self.underscored: tuple[bytes, ...] = ()
+        self.options: set[bytes] = set()
+
+    bad = staticmethod(bad_request)
+
+
+def parse_request(data: bytes) -> RequestHead | None:
+    """The request head that ``data`` begins with, or None while it is incomplete: ask again with the longer buffer.
+
+    Raises:
+        MessageError: 400, 405, 414, 417, 431, 501 or 505, as soon as it is certain. Nothing else is ever raised.
+    """
+    cut = request_lines(data)
+    if cut is None:
+        return None
+    method, target, http10, lines, size = cut
+    if len(lines) > FIELDS_MAX:
+        raise bad_request(f"over {FIELDS_MAX} fields, RFC 9110 5.4", 431)
+    head = RequestHead(method, target, http10, size)
+    keep = head.fields.append
+    for line in lines:
+        name, _, value = line.partition(b": ")
+        read = _READERS.get(name, _unusual)
+        if read is None:
+            keep(line)
+        else:
+            read(head, line, value)
+    _finish(head)
+    return head
+
+
+def _unusual(head: RequestHead, line: bytes, value: bytes) -> None:
+    """A field whose name is in no table as it is spelt."""
+    name = line.partition(b":")[0]
+    lower = name.lower()
+    if read := _READERS.get(lower):
+        read(head, line, value)
+    elif lower in CLAIMS or lower.startswith(CLAIM_PREFIX):
+        head.claims += (line,)
+    elif b"_" in name:
+        head.underscored += (line,)
+    elif name.replace(b"-", b"").isalnum() or not imitates(name):
+        head.fields.append(line)
+
+
+def _finish(head: RequestHead) -> None:
+    """What can be said only once all fields are known."""
+    if head.method in _NOT_SERVED:
+        raise bad_request("CONNECT and TRACE are not served, RFC 9110 9.3", 405)
+    if not head.host and not head.http10:
+        raise bad_request("no Host, RFC 9112 3.2")
+    if head.target[0] != _SLASH:
+        _check_other_target(head)
+    if head.length == UNSAID:
+        head.length = 0
+    if head.options:
+        remove_named(head)
+        head.underscored = tuple(line for line in head.underscored if not named(line, head.options))
+    if head.upgrade is not None:
+        settle_upgrade(head)
+
+
+def _check_other_target(head: RequestHead) -> None:
+    """A target that is no path: ``*``, or an absolute one, which is taken apart (RFC 9112 3.2.2, 3.2.4)."""
+    if head.method == b"OPTIONS" and head.target == b"*":
+        return
+    match = _ABSOLUTE.fullmatch(head.target)
+    if not match or not _HOST.fullmatch(match[1]):
+        raise bad_request("target, RFC 9112 3.2")
+    if head.host and head.host.lower() != match[1].lower():
+        raise bad_request("Host is not the target's, RFC 9112 3.2.2")
+    head.host, path = match.groups()
+    head.target = path if path[:1] == b"/" else b"/" + path
+    if head.method == b"OPTIONS" and not path:
+        head.target = b"*"
+
+
+def _host(head: RequestHead, line: bytes, value: bytes) -> None:
+    if head.host:
+        raise bad_request("two Host, RFC 9112 3.2")
+    if not _HOST.fullmatch(value):
+        raise bad_request("Host, RFC 9112 3.2")
+    head.host = value
+
+
+def _content_length(head: RequestHead, line: bytes, value: bytes) -> None:
+    if head.length >= 0:
+        raise bad_request("two Content-Length, RFC 9112 6.3")
+    head.length = length_of(head, value)
+    head.fields.append(b"Content-Length: %d" % head.length)
+
+
+def _transfer_encoding(head: RequestHead, line: bytes, value: bytes) -> None:
+    check_encoding(head)
+    if value.lower() != b"chunked":
+        status = 501 if TOKEN.fullmatch(value) else 400
+        raise bad_request("Transfer-Encoding is not chunked, RFC 9112 6.1", status)
+    head.length = CHUNKED
+    head.fields.append(b"Transfer-Encoding: chunked")
+
+
+def _expect(head: RequestHead, line: bytes, value: bytes) -> None:
+    if head.http10:
+        return
+    if value.lower() != b"100-continue":
+        raise bad_request("Expect is not 100-continue, RFC 9110 10.1.1", 417)
+    if not head.expects_continue:
+        head.fields.append(b"Expect: 100-continue")
+    head.expects_continue = True
+
+
+def _max_forwards(head: RequestHead, line: bytes, value: bytes) -> None:
+    if head.method != b"OPTIONS":
+        head.fields.append(line)
+        return
+    if head.max_forwards is not None or not value.isdigit() or len(value) > 18:
+        raise bad_request("Max-Forwards, RFC 9110 7.6.2")
+    head.max_forwards = int(value)
+
+
+def _forwarded_for(head: RequestHead, line: bytes, value: bytes) -> None:
+    head.forwarded_for += (value,)
+
+
+_READERS = spellings(
+    {
+        b"Host": _host,
+        b"Content-Length": _content_length,
+        b"Transfer-Encoding": _transfer_encoding,
+        b"Expect": _expect,
+        b"Max-Forwards": _max_forwards,
+        b"X-Forwarded-For": _forwarded_for,
+        b"X-Forwarded-Proto": dropped,
+    },
+    plain=b"Accept Accept-Charset Accept-Encoding Accept-Language Access-Control-Request-Headers "
+    b"Access-Control-Request-Method Authorization Cache-Control Content-Encoding Content-Language Content-Type Cookie "
+    b"Date DNT From If-Match If-Modified-Since If-None-Match If-Range If-Unmodified-Since Origin Pragma Priority Range "
+    b"Referer Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site "
+    b"Sec-Fetch-User Sec-GPC Sec-WebSocket-Extensions Sec-WebSocket-Key Sec-WebSocket-Protocol Sec-WebSocket-Version "
+    b"Upgrade-Insecure-Requests User-Agent Via X-Request-ID X-Requested-With".split(),
+)
