@@ -85,45 +85,39 @@ class NodeSide:
     __slots__ = ("_client_side", "transport")
 
     def __init__(self, client_side: ClientSide) -> None:
-        self._client_side: ClientSide | None = client_side
+        self._client_side: Any = client_side
         self.transport: Any = None
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
         side = self._client_side
-        if side is not None:
-            side.node = transport
-            side.dial = None
-            side.state["node_connected"](side)
+        side.node = transport
+        side.dial = None
+        side.state["node_connected"](side)
 
-    connectionMade = makeConnection  # part of IProtocol; engines call makeConnection only
+    def connectionMade(self) -> None:
+        """Part of ``IProtocol``; engines call ``makeConnection`` only."""
 
     def connection_failed(self, error: DialError) -> None:
-        side = self._client_side
-        if side is not None:
-            self._client_side = None
-            side.dial = None
-            side.state["node_unreachable"](side, error)
+        side, self._client_side = self._client_side, None
+        side.dial = None
+        side.state["node_unreachable"](side, error)
 
     def dataReceived(self, data: bytes) -> None:
         side = self._client_side
-        if side is not None:
-            side.state["node_sent"](side, data)
+        side.state["node_sent"](side, data)
 
     def readConnectionLost(self) -> None:
         side = self._client_side
-        if side is not None:
-            side.state["node_finished"](side)
+        side.state["node_finished"](side)
 
     def writeConnectionLost(self) -> None:
         """Our half-close was sent; nothing depends on when."""
 
     def connectionLost(self, reason: Failure = ConnectionDone) -> None:  # type: ignore[assignment]
         side = self._client_side
-        self.transport = self._client_side = None
-        if side is not None:
-            side.node = None
-            side.state["node_lost"](side, reason.type is ConnectionDone)
+        self.transport = self._client_side = side.node = None
+        side.state["node_lost"](side, reason.type is ConnectionDone)
 
 
 @implementer(IProtocol, IHalfCloseableProtocol)
@@ -182,7 +176,8 @@ class ClientSide:
         self.live.opened(self)
         self.begin()
 
-    connectionMade = makeConnection  # part of IProtocol; engines call makeConnection only
+    def connectionMade(self) -> None:
+        """Part of ``IProtocol``; engines call ``makeConnection`` only."""
 
     def dataReceived(self, data: bytes) -> None:
         self.state["client_sent"](self, data)
@@ -215,8 +210,7 @@ class ClientSide:
     # What states do.
 
     def begin(self) -> None:
-        """Enter the first state: the client is connected, nothing is read yet."""
-        raise NotImplementedError
+        """The client is connected, nothing is read yet; for subclasses."""
 
     def dial_next(self) -> bool:
         """Pick a node and dial it. False: none is left, or enough were tried."""

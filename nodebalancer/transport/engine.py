@@ -70,6 +70,9 @@ class Transport(Protocol):
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Pause ``producer`` while this transport is congested. One at a time, ``streaming`` is always True here.
 
+        When this transport is lost the producer is forgotten, not stopped (Twisted's own stop it): whoever it belongs to
+        hears ``connectionLost`` and may still have something to say to the other side.
+
         Raises:
             RuntimeError: There is one already; a fault of the caller.
         """
@@ -153,13 +156,11 @@ class Deadline(Protocol):
 
 
 class Engine(Protocol):
-    """Owner of sockets.
+    """Owner of sockets."""
 
-    Attributes:
-        now: Monotonic seconds at the beginning of this turn of the loop.
-    """
-
-    now: float
+    @property
+    def now(self) -> float:
+        """Monotonic seconds, at the earliest those of the beginning of this turn of the loop."""
 
     def listen(
         self,

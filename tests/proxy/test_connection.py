@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import pytest
 
 from nodebalancer.proxy import http, tcp
-from nodebalancer.proxy.connection import ENDED, HAPPENINGS, IGNORE, NEVER, Row, row
+from nodebalancer.proxy.connection import ENDED, HAPPENINGS, IGNORE, NEVER, ClientSide, Row, row
+
+CLIENT = cast(ClientSide, None)
 
 STATES: Mapping[str, Row] = {
     **{f"tcp {name}": state for name, state in tcp.STATES.items()},
@@ -59,11 +62,11 @@ def test_every_state_can_be_stopped_and_can_lose_its_client(name: str) -> None:
 def test_the_impossible_is_an_assertion() -> None:
     """Should a fault of ours make the impossible happen, it says so instead of going on."""
     with pytest.raises(AssertionError, match="impossible"):
-        NEVER(None)
+        NEVER(CLIENT)
 
 
 def test_what_does_not_matter_is_ignored() -> None:
-    IGNORE(None, b"whatever")
+    IGNORE(CLIENT, b"whatever")
 
 
 def test_a_row_takes_happenings_only() -> None:
