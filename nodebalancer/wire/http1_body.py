@@ -26,9 +26,9 @@ _SIZE, _DATA_END, _TRAILER = range(3)
 _KEPT_BYTES_MAX = (15 + EXTENSION_BYTES_MAX + 1, 1, FIELDS_BYTES_MAX - 1)
 """Longest beginning of each of these lines, without its LF, that may still become a good one."""
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+\""
-_EXTENSION = rb"[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?+"
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15}+)((?:" + _EXTENSION + rb")*+)\r\n")
+_QUOTED = rb"\"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*\""
+_EXTENSION = rb"[ \t]*+;[ \t]*+" + _TOKEN + rb"(?:[ \t]*+=[ \t]*+(?:" + _TOKEN + rb"|" + _QUOTED + rb"))?"
+_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,15}+)((?:" + _EXTENSION + rb")*)\r\n")
 _TRAILER_LINE = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+\r\n")
 
 

@@ -43,7 +43,7 @@ _BLANKS = b" \t"
 _TCHAR = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _TARGET = rb"[!\"$-~]"  # visible, 7 bits, and no "#": fragments stay with the client
 _TEXT = rb"[ -~\x80-\xff]"
-_FIELDS = rb"((?:" + _TCHAR + rb"++: [!-~\x80-\xff]" + _TEXT + rb"*+(?<! )\r\n)*+)\r\n"
+_FIELDS = rb"((?:" + _TCHAR + rb"++: [!-~\x80-\xff]" + _TEXT + rb"*+(?<! )\r\n)*)\r\n"
 
 _TIDY_REQUEST = re.compile(rb"([A-Z]++) (/" + _TARGET + rb"*+) HTTP/1\.([01])\r\n" + _FIELDS)
 _TIDY_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9]) (" + _TEXT + rb"*+)\r\n" + _FIELDS)
@@ -52,7 +52,7 @@ TOKEN = re.compile(_TCHAR + rb"++")
 _OPENING = re.compile(_TCHAR + rb"{1,31}+(?:\Z|[ ]|" + _TCHAR + rb")")
 _PATH = re.compile(_TARGET + rb"++")
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*+))?+")
+_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*+))?")
 _STATUS_LINE_BEGINS = b"HTTP/1."
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n[ \t]++")

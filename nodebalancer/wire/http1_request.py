@@ -23,7 +23,7 @@ from nodebalancer.wire.http1_lines import FIELDS_MAX, TOKEN, bad_request, reques
 
 _SLASH = ord("/")
 _NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
-_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?+")
+_HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*+)(.*+)", re.IGNORECASE)
 
 
