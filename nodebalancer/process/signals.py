@@ -1,0 +1,66 @@
+"""What signals mean to us.
+
+SIGTERM and SIGINT ask for an orderly stop, after which we exit with status 0; a second one ends at once. SIGHUP will be the
+reload. SIGUSR1 is twistd's, which rotates its log with it.
+
+twistd's own handlers for SIGTERM and SIGINT remember the signal and send it to themselves again at the end, so that the
+process would not exit 0. The reactor sets them when it starts to run; ours go in after that.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+
+log = Logger()
+
+
+class Signals:
+    """Our signal handlers.
+
+    Args:
+        reactor: What is stopped (``IReactorCore``, ``IReactorFromThreads``).
+        end_now: Called for each signal to stop that comes while we are stopping.
+        set_handler: ``signal.signal``.
+    """
+
+    def __init__(
+        self, reactor: Any, end_now: Callable[[], object], set_handler: Callable[..., object] = signal.signal
+    ) -> None:
+        self._reactor = reactor
+        self._end_now = end_now
+        self._set_handler = set_handler
+
+    def install(self) -> None:
+        """Handle signals from now on, and again once the reactor has set its own handlers.
+
+        A signal that comes before the reactor runs waits for it.
+        """
+        self._set_handlers()
+        self._reactor.callWhenRunning(self._set_handlers)
+
+    def _set_handlers(self) -> None:
+        self._set_handler(signal.SIGTERM, self._later(self._stop))
+        self._set_handler(signal.SIGINT, self._later(self._stop))
+        self._set_handler(signal.SIGHUP, self._later(self._reload))
+
+    def _later(self, handle: Callable[[str], None]) -> Callable[[int, FrameType | None], None]:
+        """A handler that lets the reactor call ``handle`` with the signal's name, where it interrupts nothing."""
+        return lambda number, frame: self._reactor.callFromThread(handle, signal.Signals(number).name)
+
+    def _stop(self, name: str) -> None:
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:  # which is what a reactor says that is stopping already
+            log.info("{name} again: ending at once", name=name)
+            self._end_now()
+        else:
+            log.info("{name}: stopping", name=name)
+
+    def _reload(self, name: str) -> None:
+        log.warn("{name}: reloading is not available yet; restart to use changed settings", name=name)

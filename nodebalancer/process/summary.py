@@ -1,0 +1,90 @@
+"""What ``--check`` prints for good settings: what would run, and whether this machine has room for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from nodebalancer.fields import Address
+from nodebalancer.model import Node, NodeBalancer, PortConfig, Settings
+from nodebalancer.process.limits import Limits, Needs, needs, shortage, source_ports_for
+
+MIB = 2**20
+
+
+def summary(settings: Settings, limits: Limits) -> str:
+    """The whole text, without a line end after the last line."""
+    lines: list[str] = []
+    for nodebalancer in settings.nodebalancers.values():
+        lines += _nodebalancer(nodebalancer)
+    return "\n".join([*lines, *_resources(settings, limits)])
+
+
+def _nodebalancer(nodebalancer: NodeBalancer) -> Iterable[str]:
+    label = f" {nodebalancer.label}" if nodebalancer.label else ""
+    yield f"[nodebalancer {nodebalancer.name}]{label}, at most {nodebalancer.max_connections} connections"
+    for config in nodebalancer.configs.values():
+        yield from _config(nodebalancer, config)
+
+
+def _config(nodebalancer: NodeBalancer, config: PortConfig) -> Iterable[str]:
+    places = ", ".join(str(Address(host, config.port)) for host in nodebalancer.listen)
+    yield f"  [config {nodebalancer.name}/{config.name}] {config.protocol.value} on {places}, {config.algorithm.value}"
+    width = max((len(name) for name in config.nodes), default=0)
+    for node in config.nodes.values():
+        yield _node(node, width)
+    if not config.nodes:
+        yield "    no nodes"
+
+
+def _node(node: Node, width: int) -> str:
+    return f"    {node.name:{width}} = {node.address} weight={node.weight} mode={node.mode.value}"
+
+
+def _resources(settings: Settings, limits: Limits) -> Iterable[str]:
+    needed = needs(settings)
+    yield f"With all {needed.connections} connections at once:"
+    yield f"  memory: {_memory(needed, limits)}"
+    yield f"  descriptors: {_descriptors(needed, limits)}"
+    for nodebalancer in settings.nodebalancers.values():
+        for config in nodebalancer.configs.values():
+            if config.nodes and limits.source_ports is not None:
+                yield f"  source ports of [config {nodebalancer.name}/{config.name}]: " + _source_ports(
+                    nodebalancer, config, limits.source_ports
+                )
+
+
+def _memory(needed: Needs, limits: Limits) -> str:
+    text = f"{_mib(needed.memory_bytes)} MiB at worst, when nobody reads"
+    if limits.memory_bytes is None:
+        return f"{text}; how much this machine has free is not known"
+    text = f"{text}, of {limits.memory_bytes // MIB} MiB available"
+    if needed.memory_bytes <= limits.memory_bytes:
+        return f"{text}: fits"
+    return f"{text}: does not fit; raise the machine's memory or lower max_connections"
+
+
+def _mib(count: int) -> int:
+    """Rounded up: what needs one byte needs a MiB."""
+    return -(-count // MIB)
+
+
+def _descriptors(needed: Needs, limits: Limits) -> str:
+    text = f"{needed.descriptors}, with a limit of {limits.descriptors_now}"
+    short = shortage(needed, limits.descriptors_most)
+    if short:
+        return f"{text}: does not fit; {short}"
+    if needed.descriptors > limits.descriptors_now:
+        return f"{text}, raised at start: fits"
+    return f"{text}: fits"
+
+
+def _source_ports(nodebalancer: NodeBalancer, config: PortConfig, per_address: int) -> str:
+    nodes = {name: node.address for name, node in config.nodes.items()}
+    ports = source_ports_for(nodes, config.outgoing_address, per_address)
+    text = f"{nodebalancer.max_connections}, of {ports} towards its nodes"
+    if nodebalancer.max_connections <= ports:
+        return f"{text}: fits"
+    return (
+        f"{text}: does not fit; raise net.ipv4.ip_local_port_range, list more addresses in outgoing_address, "
+        "or lower max_connections"
+    )

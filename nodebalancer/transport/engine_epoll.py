@@ -1,0 +1,117 @@
+"""The lean engine: Linux sockets on one epoll set of their own, nested in the reactor.
+
+What a connection costs here is near what it costs the kernel. ``epoll_loop`` has the turns, ``epoll_transport`` a connection,
+``epoll_relay`` and ``pipes`` the bytes between two.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from nodebalancer.fields import Address
+from nodebalancer.transport import engine as seam
+from nodebalancer.transport.addresses import listen_error
+from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
+from nodebalancer.transport.epoll_dial import EpollDial
+from nodebalancer.transport.epoll_listener import EpollListener, Shortage
+from nodebalancer.transport.epoll_loop import EpollLoop
+from nodebalancer.transport.epoll_relay import EpollRelay
+from nodebalancer.transport.epoll_transport import EpollTransport
+from nodebalancer.transport.pipes import POOL_BYTES, PipePool
+from nodebalancer.transport.resolving import resolve
+from nodebalancer.transport.sockets import adopt_listening, open_listening, refuse_tls
+
+
+class EpollEngine:
+    """An ``Engine`` for Linux.
+
+    It has no descriptor before the first ``listen`` or ``connect``, and none after the last connection and listener.
+
+    Args:
+        reactor: Any that watches descriptors (``IReactorFDSet``, ``IReactorTime``); polls the set, and has the timers.
+        pipe_bytes: Kernel memory for pipes; 0: relays copy.
+        now: Monotonic seconds. (A reactor's own follow the wall clock.)
+    """
+
+    def __init__(
+        self, reactor: Any, *, pipe_bytes: int = POOL_BYTES, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reactor = reactor
+        self._loop = EpollLoop(reactor, now, PipePool(pipe_bytes))
+        self._deadlines = Deadlines(reactor, now)
+        self._shortage = Shortage(now)
+
+    @property
+    def now(self) -> float:
+        """``Engine.now``."""
+        return self._loop.clock()
+
+    def listen(
+        self,
+        address: Address,
+        factory: seam.Factory,
+        *,
+        tls: Any = None,
+        admit: Callable[[Address], bool] | None = None,
+        client_first: bool = False,
+    ) -> EpollListener:
+        """``Engine.listen``."""
+        refuse_tls(tls)
+        try:
+            listening = open_listening(address)
+        except OSError as error:
+            raise listen_error(error) from error
+        return self._listener(listening, factory, admit, client_first)
+
+    def adopt(
+        self,
+        fd: int,
+        factory: seam.Factory,
+        *,
+        tls: Any = None,
+        admit: Callable[[Address], bool] | None = None,
+        client_first: bool = False,
+    ) -> EpollListener:
+        """``Engine.adopt``."""
+        refuse_tls(tls)
+        return self._listener(adopt_listening(fd), factory, admit, client_first)
+
+    def connect(
+        self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None
+    ) -> EpollDial:
+        """``Engine.connect``."""
+        dial = EpollDial(self._loop, address, protocol)
+        dial.begin(self, timeout, source)
+        return dial
+
+    def resolve(self, name: str) -> Deferred[list[str]]:
+        """``Engine.resolve``."""
+        return resolve(self._reactor, name)
+
+    def relay(
+        self, source: seam.Transport, sink: seam.Transport, *, limit: int | None = None, done: Callable[[], None]
+    ) -> EpollRelay:
+        """``Engine.relay``."""
+        assert isinstance(source, EpollTransport)
+        assert isinstance(sink, EpollTransport)
+        return EpollRelay(source, sink, limit, done)
+
+    def deadline(self, seconds: float, callback: Callable[[], None]) -> CoarseDeadline:
+        """``Engine.deadline``."""
+        return self._deadlines.deadline(seconds, callback)
+
+    def _listener(
+        self,
+        listening: socket.socket,
+        factory: seam.Factory,
+        admit: Callable[[Address], bool] | None,
+        client_first: bool,
+    ) -> EpollListener:
+        return EpollListener(
+            self, self._loop, listening, factory, admit, client_first=client_first, shortage=self._shortage
+        )

@@ -1,0 +1,185 @@
+"""A listening socket on the epoll loop. Level-triggered: what is not accepted in this round is told again."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from nodebalancer.fields import Address
+from nodebalancer.transport.accepting import protocol_for
+from nodebalancer.transport.addresses import address_of
+from nodebalancer.transport.engine import TICK_SECONDS, Engine, Factory
+from nodebalancer.transport.epoll_loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll_transport import EpollTransport
+from nodebalancer.transport.sockets import RESET
+
+log = Logger()
+
+ACCEPTS_MAX: Final = 32
+"""Clients accepted in a round, so that a flood on one port does not starve the rest."""
+
+QUIET_SECONDS: Final = 10.0
+"""How often it is said that accepting fails."""
+
+
+class Shortage:
+    """Says that clients cannot be accepted, for all listeners of an engine together, and not too often."""
+
+    __slots__ = ("_clock", "_quiet_until")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._quiet_until = 0.0
+
+    def tell(self, address: Address, error: OSError) -> None:
+        """``error`` came from accepting at ``address``."""
+        now = self._clock()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            log.warn(
+                "{address} cannot accept: {error}; trying again every second, and saying so every {seconds:.0f}",
+                address=str(address),
+                error=error,
+                seconds=QUIET_SECONDS,
+            )
+
+
+class EpollListener:
+    """A ``Listener``.
+
+    Args:
+        engine: Has the deadlines.
+        loop: Watches the socket.
+        listening: Bound and listening, not blocking; its own from now on. What it is set to, what it accepts inherits.
+        factory: ``Engine.listen``.
+        admit: ``Engine.listen``.
+        client_first: ``Engine.listen``.
+        shortage: The engine's.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        loop: EpollLoop,
+        listening: socket.socket,
+        factory: Factory,
+        admit: Callable[[Address], bool] | None,
+        *,
+        client_first: bool,
+        shortage: Shortage,
+    ) -> None:
+        self.address = address_of(listening.getsockname())
+        self._engine = engine
+        self._loop = loop
+        self._socket = listening
+        self._accept_one: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined] # a bare descriptor
+        self._factory = factory
+        self._admit = admit
+        self._client_first = client_first
+        self._shortage = shortage
+        self._paused = self._resting = self._closed = False
+        self._left: deque[tuple[int, Any]] = deque()
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if client_first:
+            # A silent client is accepted after a second all the same.
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+        loop.watch(listening.fileno(), self, select.EPOLLIN)
+
+    def pause(self) -> None:
+        """``Listener.pause``."""
+        self._paused = True
+        self._update()
+
+    def resume(self) -> None:
+        """``Listener.resume``."""
+        self._paused = False
+        self._update()
+
+    def close(self) -> None:
+        """``Listener.close``; the address is free when it returns."""
+        if self._closed:
+            return
+        while (client := self._accept()) is not None:
+            self._left.append(client)
+        self._closed = True
+        if self._left:
+            self._loop.later(self)
+        self._loop.unwatch(self._socket.fileno())
+        self._socket.close()
+
+    # What the loop calls.
+
+    def handle(self, events: int) -> None:
+        """Clients are waiting."""
+        for _ in range(ACCEPTS_MAX):
+            if self._paused or self._closed:
+                return
+            client = self._accept()
+            if client is None:
+                return
+            self._serve(*client)
+
+    def run(self) -> None:
+        """Serve who was left when it closed."""
+        for _ in range(min(ACCEPTS_MAX, len(self._left))):
+            self._serve(*self._left.popleft())
+        if self._left:
+            self._loop.later(self)
+
+    def give_up(self) -> None:
+        """A fault of ours; the next client may have more luck."""
+
+    # Inside.
+
+    def _accept(self) -> tuple[int, Any] | None:
+        while True:
+            try:
+                return self._accept_one()
+            except BlockingIOError:
+                return None
+            except ConnectionAbortedError:
+                continue
+            except OSError as error:
+                self._rest(error)
+                return None
+
+    def _serve(self, fd: int, name: Any) -> None:
+        peer = address_of(name)
+        protocol = protocol_for(peer, self._factory, self._admit)
+        if protocol is None:
+            refused = borrowed(fd)
+            refused.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            refused.close()
+            return
+        os.set_blocking(fd, False)
+        transport = EpollTransport(self._loop, fd, protocol, peer)
+        self._loop.watch(fd, transport)
+        try:
+            protocol.makeConnection(transport)
+        except Exception:
+            self._loop.survive(transport)
+
+    def _rest(self, error: OSError) -> None:
+        """We cannot accept (no descriptors, no memory); trying again at once would only burn the processor."""
+        self._shortage.tell(self.address, error)
+        self._loop.pipes.close()
+        if not self._resting:
+            self._resting = True
+            self._engine.deadline(TICK_SECONDS, self._rested)
+            self._update()
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._update()
+
+    def _update(self) -> None:
+        if not self._closed:
+            idle = self._paused or self._resting
+            self._loop.rewatch(self._socket.fileno(), 0 if idle else select.EPOLLIN)

@@ -1,0 +1,238 @@
+"""The epoll set of an engine, nested in the reactor as one reader.
+
+An epoll descriptor is itself pollable. So the reactor watches one descriptor for the whole data plane, and an event costs a
+look-up and a call instead of the reactor's own round of wrappers.
+
+Rules:
+
+* Connections are edge-triggered and registered once: an event is not repeated, so whoever hears of it takes what there is,
+  or remembers it.
+* Work that a handler leaves undone, and everything that must not happen inside of somebody's call, is a task. While there
+  are tasks an eventfd in the set, level-triggered, keeps the set readable.
+* A turn is rounds of one batch of events, the tasks of that time, and the descriptors to close, for ``TURN_SECONDS``; then
+  the reactor has its turn, whatever is left.
+* Events are hints: descriptors are closed after the batch, so that a number does not come back with events of its
+  predecessor in it.
+* Whatever a handler or task raises costs that one connection. ``doRead`` returns None: anything else, and the reactor
+  would drop the data plane.
+* Descriptors exist only while there is something to watch. In particular there are none before the first socket, since
+  ``twistd`` forks before its services start.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from nodebalancer.transport.pipes import PipePool
+
+log = Logger()
+
+EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+"""What connections are registered for, once and for all."""
+
+BATCH_EVENTS: Final = 256
+"""Events taken at once."""
+
+TURN_SECONDS: Final = 0.005
+"""How long a turn goes on taking batches; timers, signals and the API wait that long, and one batch."""
+
+
+class Handler(Protocol):
+    """Somebody with a descriptor in the set, or a task, or both."""
+
+    def handle(self, events: int) -> None:
+        """Something happened to the descriptor: ``EPOLL…`` bits."""
+
+    def run(self) -> None:
+        """What was left for later."""
+
+    def give_up(self) -> None:
+        """An exception came out of ``handle`` or ``run``: end what this is."""
+
+
+def borrowed(fd: int) -> socket.SocketType:
+    """A socket object for calls that take no bare descriptor. ``detach`` it afterwards, or it closes ``fd``.
+
+    Its family is that with the longer addresses, so that those of both fit.
+    """
+    return socket.SocketType(socket.AF_INET6, socket.SOCK_STREAM, 0, fd)
+
+
+@implementer(IReadDescriptor)
+class EpollLoop:
+    """One epoll set and its turns.
+
+    Args:
+        reactor: Watches the set.
+        clock: Monotonic seconds.
+        pipes: For the engine's connections; emptied when there are none.
+
+    Attributes:
+        now: When this round of the turn began; old news outside of turns.
+    """
+
+    __slots__ = (
+        "_awake",
+        "_closing",
+        "_epoll",
+        "_handlers",
+        "_reactor",
+        "_tasks",
+        "_turning",
+        "_waker",
+        "clock",
+        "now",
+        "pipes",
+    )
+
+    def __init__(self, reactor: Any, clock: Callable[[], float], pipes: PipePool) -> None:
+        self.clock = clock
+        self.pipes = pipes
+        self.now = clock()
+        self._reactor = reactor
+        self._epoll: select.epoll | None = None
+        self._waker = -1
+        self._handlers: dict[int, Handler] = {}
+        self._tasks: list[Handler] = []
+        self._closing: list[int] = []
+        self._turning = False
+        self._awake = False
+
+    # For handlers.
+
+    def watch(self, fd: int, handler: Handler, events: int = EDGES) -> None:
+        """Tell ``handler`` of ``events`` on ``fd``, beginning with what is true already."""
+        if self._epoll is None:
+            self._begin()
+        self._handlers[fd] = handler
+        self._epoll.register(fd, events)  # type: ignore[union-attr] # begun
+
+    def rewatch(self, fd: int, events: int) -> None:
+        """Other events from now on; 0 for none."""
+        self._epoll.modify(fd, events)  # type: ignore[union-attr] # fd is in it
+
+    def hand_over(self, fd: int, handler: Handler) -> None:
+        """Tell ``handler`` instead from now on."""
+        self._handlers[fd] = handler
+
+    def close(self, fd: int) -> None:
+        """Close ``fd``, which has no duplicate, and hear no more of it."""
+        del self._handlers[fd]
+        if self._turning:
+            self._closing.append(fd)
+        else:
+            os.close(fd)
+            self._end_if_idle()
+
+    def unwatch(self, fd: int) -> None:
+        """Hear no more of ``fd``; it stays open."""
+        del self._handlers[fd]
+        self._epoll.unregister(fd)  # type: ignore[union-attr] # fd is in it
+        if not self._turning:
+            self._end_if_idle()
+
+    def later(self, task: Handler) -> None:
+        """Call ``task.run()`` after this batch, or in the next turn."""
+        self._tasks.append(task)
+        if not (self._turning or self._awake):
+            self._wake()
+
+    def survive(self, handler: Handler) -> None:
+        """An exception came out of ``handler``; for ``except`` blocks."""
+        log.failure("{handler} failed; its connection is reset", handler=handler)
+        try:
+            handler.give_up()
+        except Exception:
+            log.failure("{handler} failed in giving up", handler=handler)
+
+    # For the reactor.
+
+    def fileno(self) -> int:
+        """The set's descriptor."""
+        return self._epoll.fileno() if self._epoll is not None else -1
+
+    def logPrefix(self) -> str:
+        """For the reactor's own messages."""
+        return "epoll engine"
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor ends, and the process with all its sockets."""
+
+    def doRead(self) -> None:
+        """A turn."""
+        epoll = self._epoll
+        if epoll is None:
+            return
+        self._turning = True
+        self.now = began = self.clock()
+        while self.now - began < TURN_SECONDS and (events := epoll.poll(0, BATCH_EVENTS)):
+            self._handle(events)
+            if self._tasks:
+                self._work()
+            if self._closing:
+                self._close()
+            self.now = self.clock()
+        self._turning = False
+        self._end_if_idle()
+
+    def _handle(self, events: list[tuple[int, int]]) -> None:
+        handler_of = self._handlers.get
+        for fd, bits in events:
+            handler = handler_of(fd)
+            if handler is not None:
+                try:
+                    handler.handle(bits)
+                except Exception:
+                    self.survive(handler)
+
+    def _work(self) -> None:
+        """Do the tasks there are; those that they leave are for the next round."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            try:
+                task.run()
+            except Exception:
+                self.survive(task)
+        if self._tasks:
+            self._wake()
+        elif self._awake:
+            self._awake = False
+            os.eventfd_read(self._waker)
+
+    def _close(self) -> None:
+        closing, self._closing = self._closing, []
+        for fd in closing:
+            os.close(fd)
+
+    def _wake(self) -> None:
+        """Keep the set readable."""
+        if not self._awake:
+            if self._epoll is None:
+                self._begin()
+            self._awake = True
+            os.eventfd_write(self._waker, 1)
+
+    def _begin(self) -> None:
+        self._epoll = select.epoll()
+        self._waker = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._waker, select.EPOLLIN)
+        self._reactor.addReader(self)
+
+    def _end_if_idle(self) -> None:
+        if self._handlers or self._tasks or self._epoll is None:
+            return
+        self._reactor.removeReader(self)
+        self._epoll.close()
+        os.close(self._waker)
+        self._epoll = None
+        self._awake = False
+        self.pipes.close()

@@ -1,0 +1,87 @@
+"""Sockets as the engines want them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Any, Final
+
+from nodebalancer.errors import ListenError
+from nodebalancer.fields import Address
+from nodebalancer.transport.addresses import family
+
+BACKLOG: Final = 4096
+"""Clients that may wait in the kernel's queue; the kernel cuts it to ``net.core.somaxconn``, 4096 by default."""
+
+RESET: Final = struct.pack("ii", 1, 0)
+"""``SO_LINGER`` of no seconds: closing is a reset."""
+
+NOT_LISTENING: Final = "the inherited descriptor is no listening TCP socket"
+
+
+def reset(connection: socket.socket) -> None:
+    """Close a connection with a reset."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    connection.close()
+
+
+def open_listening(address: Address) -> socket.socket:
+    """A listening, non-blocking socket; IPv6 ones take no IPv4 clients.
+
+    Raises:
+        OSError: The address cannot be had; the engine makes it a ``ListenError``.
+    """
+    listening = socket.socket(family(address.host), socket.SOCK_STREAM)
+    try:
+        if listening.family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(BACKLOG)
+        listening.setblocking(False)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def adopt_listening(fd: int) -> socket.socket:
+    """A non-blocking, close-on-exec duplicate of an inherited listening socket.
+
+    Raises:
+        ListenError: ``fd`` is none; for the engine's caller.
+    """
+    try:
+        copy = os.dup(fd)
+    except OSError as error:
+        raise ListenError(NOT_LISTENING) from error
+    try:
+        listening = socket.socket(fileno=copy)
+    except OSError as error:
+        os.close(copy)
+        raise ListenError(NOT_LISTENING) from error
+    if not is_listening(listening):
+        listening.close()
+        raise ListenError(NOT_LISTENING)
+    listening.setblocking(False)
+    return listening
+
+
+def is_listening(candidate: socket.socket) -> bool:
+    """Whether it is a TCP socket that listens."""
+    return (
+        candidate.family in (socket.AF_INET, socket.AF_INET6)
+        and candidate.type == socket.SOCK_STREAM
+        and bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    )
+
+
+def refuse_tls(tls: Any) -> None:
+    """Say that there is none rather than serve plain text.
+
+    Raises:
+        ListenError: ``tls`` was asked for; for the engine's caller.
+    """
+    if tls is not None:
+        raise ListenError("TLS is not available yet")

@@ -1,0 +1,87 @@
+"""What signals do to a reactor and to us; the integration tests send real ones."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.error import ReactorNotRunning
+
+from nodebalancer.process.signals import Signals
+
+
+class Reactor:
+    """Takes note of what it is asked for, and is stopped by the first ``stop``."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.later: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self.when_running: list[Callable[[], object]] = []
+
+    def callWhenRunning(self, f: Callable[[], object]) -> None:
+        self.when_running.append(f)
+
+    def callFromThread(self, f: Callable[..., object], *args: Any) -> None:
+        self.later.append((f, args))
+
+    def stop(self) -> None:
+        if "stop" in self.calls:
+            raise ReactorNotRunning
+        self.calls.append("stop")
+
+    def turn(self) -> None:
+        while self.later:
+            f, args = self.later.pop(0)
+            f(*args)
+
+
+class System:
+    """Signal handlers as the system keeps them, and a process that they belong to."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[int, Any] = {}
+        self.reactor = Reactor()
+        Signals(self.reactor, lambda: self.reactor.calls.append("end now"), self.handlers.__setitem__).install()
+
+    def send(self, number: signal.Signals) -> list[str]:
+        """Interrupt the process with a signal; what it has done by the end of the reactor's turn."""
+        self.handlers[number](number, None)
+        self.reactor.turn()
+        return self.reactor.calls
+
+
+def test_the_first_signal_to_stop_stops_in_good_order() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        assert System().send(number) == ["stop"]
+
+
+def test_the_second_signal_to_stop_ends_at_once_whichever_it_is() -> None:
+    system = System()
+    system.send(signal.SIGTERM)
+    assert system.send(signal.SIGINT) == ["stop", "end now"]
+    assert system.send(signal.SIGTERM) == ["stop", "end now", "end now"]
+
+
+def test_a_signal_interrupts_nothing() -> None:
+    system = System()
+    system.handlers[signal.SIGTERM](signal.SIGTERM, None)
+    assert system.reactor.calls == []
+
+
+def test_sighup_stops_nothing() -> None:
+    assert System().send(signal.SIGHUP) == []
+
+
+def test_our_handlers_outlive_those_that_the_reactor_sets_when_it_starts() -> None:
+    system = System()
+    ours = dict(system.handlers)
+    system.handlers[signal.SIGTERM] = "the reactor's"
+    for f in system.reactor.when_running:
+        f()
+    assert ours.keys() == system.handlers.keys()
+    assert system.send(signal.SIGTERM) == ["stop"]
+
+
+def test_sigusr1_stays_twistds() -> None:
+    assert {signal.SIGTERM, signal.SIGINT, signal.SIGHUP} == set(System().handlers)

@@ -1,0 +1,185 @@
+# mypy: allow-untyped-decorators
+# pytest-twisted has no annotations.
+"""The services of a single process."""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet import reactor  # noqa: TID251 services run in the reactor of the tests
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import implementer
+
+from nodebalancer.fields import Address
+from nodebalancer.model import Node, NodeBalancer, PortConfig, Protocol, Service, Settings
+from nodebalancer.process.launch import Launch
+from nodebalancer.process.signals import Signals
+from nodebalancer.process.single import (
+    COLLECTOR_THRESHOLDS,
+    Balancer,
+    ProcessWide,
+    engine_maker,
+    settle_collector,
+)
+from nodebalancer.testing.nodes import LOOPBACK, answers, free_port
+from nodebalancer.transport.engine_reactor import ReactorEngine
+
+LoggedErrors = Callable[[], list[LogEvent]]
+
+
+def settings(port: int, *, connections: int = 10, grace: int = 0) -> Settings:
+    nodes = {"a": Node("a", Address(LOOPBACK, 9))}
+    configs = {"web": PortConfig("web", nodes, port=port, protocol=Protocol.TCP)}
+    return Settings(
+        {"www": NodeBalancer("www", configs, listen=(LOOPBACK,), max_connections=connections)},
+        service=Service(grace_period=grace),
+    )
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    """A launch whose sentences nobody hears."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    launch = Launch({}, nowhere)
+    os.close(nowhere)
+    yield launch
+    launch.started()
+
+
+@pytest.fixture
+def log_lines() -> Iterator[list[str]]:
+    lines: list[str] = []
+
+    @implementer(ILogObserver)
+    def observe(event: LogEvent) -> None:
+        if event.get("log_format"):
+            lines.append(str(event["log_format"]).format(**event))
+
+    globalLogPublisher.addObserver(observe)
+    yield lines
+    globalLogPublisher.removeObserver(observe)
+
+
+def test_nothing_listens_before_the_privileged_start(launch: Launch) -> None:
+    port = free_port()
+    Balancer(reactor, "auto", [settings(port)], launch)
+    assert not answers(port)
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_listens_from_the_privileged_start_to_the_stop(launch: Launch, log_lines: list[str]) -> None:
+    port = free_port()
+    balancer = Balancer(reactor, "auto", [settings(port)], launch)
+    balancer.privilegedStartService()
+    assert answers(port)
+    balancer.startService()
+    assert f"listening on {LOOPBACK}:{port} for [config www/web], 1 node" in log_lines
+    await balancer.stopService()
+    assert not answers(port)
+    balancer.end_now()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_service_that_never_started_can_be_stopped(launch: Launch) -> None:
+    await Balancer(reactor, "auto", [], launch).stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_settings_that_cannot_be_followed_give_way_to_the_next(launch: Launch) -> None:
+    with socket.create_server((LOOPBACK, free_port())) as other:
+        wanted = [settings(other.getsockname()[1]), settings(free_port())]
+        balancer = Balancer(reactor, "auto", wanted, launch)
+        balancer.privilegedStartService()
+    assert balancer.plane.current == wanted[1]
+    await balancer.stopService()
+
+
+def test_when_none_can_be_followed_the_process_ends_with_a_sentence(
+    launch: Launch, logged_errors: LoggedErrors
+) -> None:
+    with socket.create_server((LOOPBACK, free_port())) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(SystemExit) as ended:
+            Balancer(reactor, "auto", [settings(port)], launch).privilegedStartService()
+    assert ended.value.code == 1
+    [event] = logged_errors()
+    assert f"[config www/web] port = {port}: cannot listen on {LOOPBACK}:{port}" in event["sentence"]
+
+
+def test_a_fault_of_ours_is_not_dressed_up_as_a_problem_of_the_settings(launch: Launch) -> None:
+    half_made: Any = SimpleNamespace(nodebalancers={})
+    with pytest.raises(AttributeError):
+        Balancer(reactor, "auto", [half_made], launch).privilegedStartService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_more_connections_than_descriptors_are_a_warning(launch: Launch, log_lines: list[str]) -> None:
+    balancer = Balancer(reactor, "auto", [settings(free_port(), connections=10**6)], launch)
+    balancer.privilegedStartService()
+    await balancer.stopService()
+    assert [line for line in log_lines if "of 1000000 connections only" in line]
+
+
+def test_the_reactor_engine_is_there_on_any_system() -> None:
+    assert engine_maker("reactor") is ReactorEngine
+
+
+@pytest.fixture
+def no_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nodebalancer.transport.engine_epoll", None)
+
+
+@pytest.mark.usefixtures("no_epoll")
+def test_where_there_is_no_epoll_the_portable_engine_takes_its_place() -> None:
+    assert engine_maker("auto") is ReactorEngine
+
+
+@pytest.mark.usefixtures("no_epoll")
+def test_where_there_is_no_epoll_it_cannot_be_asked_for() -> None:
+    with pytest.raises(ImportError):
+        engine_maker("epoll")
+
+
+class Reactor:
+    """Runs at once what is to be run when it runs."""
+
+    def __init__(self) -> None:
+        self.when_running: list[Callable[[], object]] = []
+
+    def callWhenRunning(self, f: Callable[[], object]) -> None:
+        self.when_running.append(f)
+
+
+def test_the_process_handles_signals_before_anything_runs_and_lets_go_of_the_terminal_afterwards() -> None:
+    read_end, write_end = os.pipe()
+    launch = Launch({}, write_end)
+    os.close(write_end)
+    stub = Reactor()
+    handlers: dict[int, object] = {}
+    service = ProcessWide(stub, Signals(stub, lambda: None, handlers.__setitem__), launch)
+    assert handlers == {}
+    service.privilegedStartService()
+    assert len(handlers) == 3
+    service.startService()
+    assert os.read(read_end, 1) == b""
+    assert settle_collector in stub.when_running
+    os.close(read_end)
+
+
+def test_what_start_up_made_is_out_of_the_collectors_sight() -> None:
+    before = gc.get_threshold()
+    settle_collector()
+    try:
+        assert gc.get_freeze_count() > 0
+        assert gc.get_threshold() == COLLECTOR_THRESHOLDS
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

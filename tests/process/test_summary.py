@@ -1,0 +1,57 @@
+"""What --check prints for good settings."""
+
+from __future__ import annotations
+
+import attrs
+
+from nodebalancer.fields import Address
+from nodebalancer.model import Node, NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.process.limits import Limits
+from nodebalancer.process.summary import summary
+
+NODES = {
+    "app-1": Node("app-1", Address("192.0.2.1", 8080)),
+    "longer": Node("longer", Address("2001:db8::1", 8080), weight=50),
+}
+WWW = NodeBalancer("www", {"plain": PortConfig("plain", NODES, port=80)}, label="The web shop")
+SETTINGS = Settings(nodebalancers={"www": WWW})
+ROOMY = Limits(descriptors_now=10**6, descriptors_most=10**6, source_ports=28232, memory_bytes=2**40)
+
+
+def test_everything_that_would_run_is_told() -> None:
+    assert summary(SETTINGS, ROOMY) == (
+        "[nodebalancer www] The web shop, at most 10000 connections\n"
+        "  [config www/plain] http on 0.0.0.0:80, [::]:80, roundrobin\n"
+        "    app-1  = 192.0.2.1:8080 weight=100 mode=accept\n"
+        "    longer = [2001:db8::1]:8080 weight=50 mode=accept\n"
+        "With all 10000 connections at once:\n"
+        "  memory: 1290 MiB at worst, when nobody reads, of 1048576 MiB available: fits\n"
+        "  descriptors: 20066, with a limit of 1000000: fits\n"
+        "  source ports of [config www/plain]: 10000, of 56464 towards its nodes: fits"
+    )
+
+
+def test_a_config_without_nodes_is_told_so_and_needs_no_source_ports() -> None:
+    bare = NodeBalancer("www", {"raw": PortConfig("raw", port=81, protocol=Protocol.TCP)}, listen=("127.0.0.1",))
+    text = summary(Settings(nodebalancers={"www": bare}), ROOMY)
+    assert "  [config www/raw] tcp on 127.0.0.1:81, roundrobin\n    no nodes\n" in text
+    assert "source ports" not in text
+
+
+def test_descriptors_that_can_be_raised_fit() -> None:
+    text = summary(SETTINGS, attrs.evolve(ROOMY, descriptors_now=1024))
+    assert "descriptors: 20066, with a limit of 1024, raised at start: fits" in text
+
+
+def test_what_does_not_fit_is_told_with_what_to_raise() -> None:
+    narrow = Limits(descriptors_now=1024, descriptors_most=4096, source_ports=100, memory_bytes=2**20)
+    text = summary(SETTINGS, narrow)
+    assert "of 1 MiB available: does not fit; raise" in text
+    assert "limit of 1024: does not fit; 4096 descriptors are enough for 2015 of 10000 connections only" in text
+    assert "10000, of 200 towards its nodes: does not fit; raise net.ipv4.ip_local_port_range" in text
+
+
+def test_limits_that_are_not_known_are_not_judged() -> None:
+    text = summary(SETTINGS, attrs.evolve(ROOMY, source_ports=None, memory_bytes=None))
+    assert "how much this machine has free is not known" in text
+    assert "source ports" not in text

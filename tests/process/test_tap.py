@@ -1,0 +1,150 @@
+# mypy: allow-untyped-calls
+# Twisted's own classes here are not annotated.
+"""The command line, as far as it goes before anything is begun."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from twisted.application.service import IServiceCollection
+
+from nodebalancer.process.demo import Demo
+from nodebalancer.process.single import Balancer, ProcessWide
+from nodebalancer.process.tap import DEFAULT_CONFIG, Options, makeService
+from nodebalancer.testing.nodes import LOOPBACK, answers, free_port
+
+INI = "[nodebalancer www]\nlisten = 127.0.0.1\n[config www/web]\nport = {port}\n[nodes www/web]\na = 127.0.0.1:9\n"
+
+
+def typed(*arguments: str) -> Options:
+    """The options after ``twistd nodebalancer ARGUMENTS``."""
+    options = Options()
+    options.parseOptions(list(arguments))
+    return options
+
+
+def refused(*arguments: str) -> str:
+    """What standard error gets when the command is refused."""
+    with pytest.raises(SystemExit) as ended:
+        typed(*arguments)
+    assert isinstance(ended.value.code, str)  # which Python prints to standard error, and exits 1
+    return ended.value.code
+
+
+@pytest.fixture
+def ini(tmp_path: Path) -> Path:
+    file = tmp_path / "nodebalancer.ini"
+    file.write_text(INI.format(port=free_port()))
+    return file
+
+
+def test_the_settings_lie_in_etc_unless_another_file_is_named() -> None:
+    if Path(DEFAULT_CONFIG).exists():
+        pytest.skip(f"this machine has {DEFAULT_CONFIG}")
+    assert refused() == (
+        "/etc/nodebalancer/nodebalancer.ini: there is no such file; name yours with --config FILE, "
+        "or try --demo, which needs none"
+    )
+
+
+def test_a_relative_path_still_holds_after_twistd_has_changed_its_directory(
+    ini: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ini.parent)
+    options = typed("--config", ini.name)
+    assert options["config"] == str(ini)
+    assert options.settings is not None
+    options.launch.started()
+
+
+def test_every_problem_is_a_sentence_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "bad.ini"
+    file.write_text("[nodebalancer www]\nlisten = nowhere\n[config www/web]\nport = 0\n")
+    first, second = refused("--config", str(file)).splitlines()
+    assert first.startswith(f"{file}:2: [nodebalancer www] listen = nowhere: ")
+    assert second.startswith(f"{file}:4: [config www/web] port = 0: ")
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "bad.ini"
+    file.write_bytes(b"[nodebalancer \xff]\n")
+    assert "UTF-8" in refused("--config", str(file))
+
+
+def test_warnings_keep_nobody_from_starting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "idle.ini"
+    file.write_text("[nodebalancer www]\n")
+    typed("--config", str(file)).launch.started()
+    assert f"warning: {file}:1: [nodebalancer www]: listens on nothing" in capsys.readouterr().err
+
+
+def test_check_prints_what_would_run_and_begins_nothing(ini: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        typed("--check", "--config", str(ini))
+    assert ended.value.code == 0
+    assert "[config www/web] http on 127.0.0.1:" in capsys.readouterr().out
+
+
+def test_there_is_nothing_to_check_in_the_demo() -> None:
+    assert "exclude each other" in refused("--check", "--demo")
+
+
+def test_engines_that_do_not_exist_are_told_with_those_that_do() -> None:
+    assert refused("--demo", "--engine", "steam") == "--engine steam: expected one of auto, epoll, reactor"
+
+
+def test_an_engine_that_this_system_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nodebalancer.transport.engine_epoll", None)
+    assert refused("--demo", "--engine", "epoll").startswith("--engine epoll: not on this system")
+
+
+def test_help_names_every_option() -> None:
+    options = Options()
+    options.parent = cast(Any, Parent())
+    usage = str(options)
+    assert all(name in usage for name in ("--config", "--check", "--demo", "--engine"))
+
+
+class Parent(dict[str, Any]):
+    """twistd's own options."""
+
+    subCommand = "nodebalancer"
+
+    def getSynopsis(self) -> str:
+        return "Usage: twistd [options]"
+
+
+def test_twistds_own_options_are_known_to_the_launch(ini: Path, tmp_path: Path) -> None:
+    pidfile = tmp_path / "twistd.pid"
+    pidfile.touch()
+    options = Options()
+    options.parent = cast(Any, Parent(pidfile=str(pidfile)))
+    options.parseOptions(["--config", str(ini)])
+    with pytest.raises(SystemExit):
+        options.launch.failed([])
+    assert not pidfile.exists()
+
+
+def services(options: Options) -> list[type]:
+    tree: Any = makeService(options)
+    assert IServiceCollection.providedBy(tree)
+    options.launch.started()
+    return [type(service) for service in tree]
+
+
+def test_one_tree_of_services_does_everything_and_has_nothing_open_yet(ini: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    options = typed("--config", str(ini))
+    assert services(options) == [Balancer, ProcessWide]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert options.settings is not None
+    [config] = options.settings.nodebalancers["www"].configs.values()
+    assert not answers(config.port, LOOPBACK)
+
+
+def test_the_demo_starts_its_nodes_before_it_balances_them() -> None:
+    assert services(typed("--demo")) == [Demo, Balancer, ProcessWide]

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from twisted.logger import LogEvent
+
+from nodebalancer.fields import Address
+from nodebalancer.testing.recorder import Recorders
+from nodebalancer.transport.accepting import protocol_for
+
+CLIENT = Address("198.51.100.1", 40000)
+
+
+def fault(*_: object) -> bool:
+    raise ValueError("a fault of ours")
+
+
+@pytest.mark.parametrize("admit", [None, lambda peer: peer == CLIENT])
+def test_whom_nobody_refuses_gets_a_protocol(admit: Callable[[Address], bool] | None) -> None:
+    factory = Recorders()
+    assert protocol_for(CLIENT, factory, admit) is factory.built[0]
+    assert factory.clients == [CLIENT]
+
+
+def test_for_whom_is_not_admitted_nothing_is_built() -> None:
+    factory = Recorders()
+    assert protocol_for(CLIENT, factory, lambda _: False) is None
+    assert factory.clients == []
+
+
+def test_a_fault_is_logged_and_the_client_refused(logged_errors: Callable[[], list[LogEvent]]) -> None:
+    assert protocol_for(CLIENT, Recorders(), fault) is None
+    assert len(logged_errors()) == 1

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+import pytest
+
+from nodebalancer.errors import ListenError
+from nodebalancer.fields import Address
+from nodebalancer.transport.sockets import adopt_listening, open_listening, refuse_tls, reset
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_listening_socket_does_not_block_and_its_address_can_be_taken_over() -> None:
+    with open_listening(Address("127.0.0.1", 0)) as listening:
+        assert not listening.getblocking()
+        assert not listening.get_inheritable()
+        assert listening.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+
+
+def test_an_ipv6_socket_takes_no_ipv4_clients() -> None:
+    with open_listening(Address("::", 0)) as listening:
+        assert listening.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+
+
+def test_an_address_that_cannot_be_had_leaves_no_socket() -> None:
+    before = descriptors()
+    with pytest.raises(OSError) as caught:  # noqa: PT011 the errno follows
+        open_listening(Address("192.0.2.99", 0))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+    assert descriptors() == before
+
+
+def test_an_adopted_socket_is_a_duplicate_that_does_not_block() -> None:
+    with open_listening(Address("127.0.0.1", 0)) as listening:
+        listening.setblocking(True)
+        with adopt_listening(listening.fileno()) as adopted:
+            assert adopted.fileno() != listening.fileno()
+            assert adopted.getsockname() == listening.getsockname()
+            assert not adopted.getblocking()
+            assert not adopted.get_inheritable()
+
+
+def test_what_is_no_listening_tcp_socket_is_not_adopted_and_leaves_nothing() -> None:
+    with (
+        socket.socket() as bound,
+        socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+        socket.socket(socket.AF_UNIX) as unix,
+        open(os.devnull) as file,
+    ):
+        before = descriptors()
+        bound.bind(("127.0.0.1", 0))
+        for fd in (bound.fileno(), datagrams.fileno(), unix.fileno(), file.fileno(), 1_000_000):
+            with pytest.raises(ListenError, match="no listening TCP socket"):
+                adopt_listening(fd)
+        assert descriptors() == before
+
+
+def test_a_reset_is_heard_as_one() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        socket.create_connection(listening.getsockname()) as client,
+    ):
+        reset(listening.accept()[0])
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
+
+
+def test_there_is_no_tls() -> None:
+    refuse_tls(None)
+    with pytest.raises(ListenError):
+        refuse_tls(object())
