@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# Twisted's own classes here are not annotated.
 """``--demo``: three nodes and a balancer in front of them, without a file.
 
 The balancer is the real one and takes the ordinary road: settings as text, ``settings.load``, ``ControlPlane.want``.

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# Twisted's own classes here are not annotated.
 """The demo's web nodes: small, and made to be looked at.
 
 They use ``twisted.web``, which the data plane does not: it hands over a request only when all of its body is there.

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# Twisted's own classes here are not annotated.
 """Everything in one process, as one tree of services.
 
 twistd calls ``makeService``, forks, calls ``privilegedStartService``, drops privileges and calls ``startService``. Nothing here
@@ -11,12 +9,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
-from importlib import import_module
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -35,9 +31,6 @@ log = Logger()
 ENGINES = ("auto", "epoll", "reactor")
 """What ``--engine`` may be; ``auto`` is epoll where the system has it, else reactor."""
 
-CLOSING_SECONDS = 0.1
-"""How long the process outlives its last connection: engines send the last bytes, and resets, in a later turn."""
-
 COLLECTOR_THRESHOLDS = (50_000, 20, 20)
 """Objects and generations between two runs of the garbage collector. Python's own 700 would have it look through every
 connection several times a second, and connections form no cycles that it could find."""
@@ -49,15 +42,15 @@ def engine_maker(name: str) -> Callable[[Any], Engine]:
     Raises:
         ImportError: ``epoll`` was asked for and this system has none; caught by the command line.
     """
-    if name != "reactor":
-        try:
-            maker: Callable[[Any], Engine] = import_module("nodebalancer.transport.engine_epoll").EpollEngine
-        except ImportError:
-            if name == "epoll":
-                raise
-        else:
-            return maker
-    return ReactorEngine
+    if name == "reactor":
+        return ReactorEngine
+    try:
+        from nodebalancer.transport.engine_epoll import EpollEngine
+    except ImportError:
+        if name == "epoll":
+            raise
+        return ReactorEngine
+    return EpollEngine
 
 
 def make_plane(reactor: Any, engine: str) -> tuple[ControlPlane, Listeners]:
@@ -129,7 +122,7 @@ class Balancer(Service):
             count=self.listeners.open_connections,
             grace=grace,
         )
-        return self.listeners.stop(grace).addCallback(lambda _: deferLater(self._reactor, CLOSING_SECONDS))
+        return self.listeners.stop(grace)
 
     def end_now(self) -> None:
         """Reset what is left of the connections; ``stopService`` was called before."""

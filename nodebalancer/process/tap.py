@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# Twisted's own classes here are not annotated.
 """The command: ``twistd nodebalancer``.
 
 The settings are read and checked in ``postOptions``, which twistd runs before it writes a pidfile, opens a log or forks, so

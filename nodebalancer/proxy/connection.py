@@ -74,7 +74,12 @@ def row(default: Callable[..., None] = NEVER, **handlers: Callable[..., None]) -
     return {happening: handlers.get(happening, default) for happening in HAPPENINGS}
 
 
-ENDED: Final = row(IGNORE, node_connected=NEVER, node_unreachable=NEVER)
+def reset_client(self: ClientSide) -> None:
+    """What is still unsent to a client is not waited for any more."""
+    self.transport.abortConnection()
+
+
+ENDED: Final = row(IGNORE, node_connected=NEVER, node_unreachable=NEVER, stopped=reset_client)
 """After ``end``: the losses of both sides still come in."""
 
 
@@ -191,6 +196,7 @@ class ClientSide:
     def connectionLost(self, reason: Failure = ConnectionDone) -> None:  # type: ignore[assignment]
         self.state["client_lost"](self, reason.type is ConnectionDone)
         self.transport = None
+        self.live.left(self)
 
     # What relays and the deadline call.
 

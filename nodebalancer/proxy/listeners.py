@@ -145,7 +145,7 @@ class Listeners:
 
     @property
     def open_connections(self) -> int:
-        """How many clients are connected."""
+        """How many clients are connected, or still closing."""
         return sum(len(live.connections) for live in self._all_configs())
 
     def stop(self, grace: float) -> Deferred[None]:
@@ -159,30 +159,26 @@ class Listeners:
         self._guard()
         if self._stopping is None:
             self._stopping = Deferred()
-            self._look_for_the_last()
+            for live in self._all_configs():
+                live.watcher = self._look_for_the_last
         if grace <= 0:
             self._stop_connections()
         else:
             self.engine.deadline(grace, self._stop_connections)
         fired: Deferred[None] = Deferred()
         self._stopping.addCallback(lambda _: fired.callback(None))
+        self._look_for_the_last()
         return fired
 
     def _look_for_the_last(self) -> None:
-        """Once a second is often enough for somebody who waits up to ``grace_period``."""
         assert self._stopping is not None
-        if self._stopping.called:
-            return
-        if self.open_connections == 0:
+        if self.open_connections == 0 and not self._stopping.called:
             self._stopping.callback(None)
-        else:
-            self.engine.deadline(1, self._look_for_the_last)
 
     def _stop_connections(self) -> None:
         for live in self._all_configs():
             for connection in tuple(live.connections):
                 connection.stop()
-        self._look_for_the_last()
 
     def _all_configs(self) -> Iterable[LiveConfig]:
         return (*self.configs.values(), *self.leaving)

@@ -37,9 +37,10 @@ class LiveConfig:
         wanted: The settings that hold for new connections; those under way keep what they began with.
         pool: Its nodes.
         counters: What has happened, for whoever asks.
-        connections: The client side of every connection that is open.
+        connections: The client side of every connection that is open or still closing.
         engine: Where its sockets are.
         gate: The NodeBalancer's.
+        watcher: Called when a connection has left, by whoever waits for the last one.
         forwarding: How request and response heads are written (http only).
     """
 
@@ -54,6 +55,7 @@ class LiveConfig:
         "path",
         "pool",
         "wanted",
+        "watcher",
     )
 
     def __init__(self, path: str, engine: Engine, gate: Gate) -> None:
@@ -64,6 +66,7 @@ class LiveConfig:
         self.pool = Pool({})
         self.counters = ConfigCounters()
         self.connections: set[ClientSide] = set()
+        self.watcher: Callable[[], None] | None = None
         self._quiet_until: dict[str, float] = {}
         self.update(self.wanted, ())
 
@@ -99,14 +102,19 @@ class LiveConfig:
         self.gate.entered()
 
     def closed(self, connection: ClientSide, outcome: Outcome) -> None:
-        """It has ended; called exactly once for each that was opened."""
-        self.connections.remove(connection)
+        """It has ended; called exactly once for each that was opened. Its transports may still be closing."""
         counters = self.counters
         counters.open -= 1
         counters.outcomes[outcome] += 1
         counters.bytes_in += connection.bytes_in
         counters.bytes_out += connection.bytes_out
+
+    def left(self, connection: ClientSide) -> None:
+        """The client's transport is gone, after ``closed``."""
+        self.connections.remove(connection)
         self.gate.left()
+        if self.watcher is not None:
+            self.watcher()
 
     def dial_failed(self, member: Member, error: DialError) -> None:
         """Tell the operator, at most once in ``QUIET_SECONDS`` for each node, that a node could not be reached."""

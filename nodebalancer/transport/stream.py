@@ -174,9 +174,7 @@ class Stream:
         self._stop_relays()
         self._held.clear()
         protocol, self._protocol = self._protocol, None
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            self._tell(producer.stopProducing)
+        self._producer = None
         if protocol is not None:
             self._tell(protocol.connectionLost, reason)
 
@@ -238,7 +236,6 @@ class Stream:
         if self._producer is not None:
             raise RuntimeError(f"there is a producer already: {self._producer!r}")
         if self._lost:
-            self._engine.later(producer.stopProducing)
             return
         self._producer = producer
         if self.congested:

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# Twisted's own classes here are not annotated.
 """What the demo's nodes answer."""
 
 from __future__ import annotations

@@ -1,5 +1,3 @@
-# mypy: allow-untyped-calls
-# Twisted's own classes here are not annotated.
 """The command line, as far as it goes before anything is begun."""
 
 from __future__ import annotations

@@ -80,8 +80,8 @@ def test_a_producer_that_comes_to_a_congested_consumer_is_paused(sides: Sides) -
 
 
 @pytest.mark.parametrize("when", ["before the loss", "after the loss"])
-def test_a_producer_is_stopped_with_its_consumer(sides: Sides, when: str) -> None:
-    """A node that sends to a lost client is closed, as with Twisted's own transports."""
+def test_a_producer_outlives_its_consumer(sides: Sides, when: str) -> None:
+    """A node that is lost does not take its client along: the client is owed an answer."""
     transport = sides.sink.transport
     if when == "before the loss":
         transport.registerProducer(sides.source.transport, True)
@@ -89,8 +89,9 @@ def test_a_producer_is_stopped_with_its_consumer(sides: Sides, when: str) -> Non
     sides.network.pump()
     if when == "after the loss":
         transport.registerProducer(sides.source.transport, True)
-        sides.network.pump()
-    assert sides.source.events == ["made", "lost"]
+    sides.client.send(b"still here")
+    sides.network.pump()
+    assert sides.source.received == b"still here"
 
 
 def test_one_relay_a_source_and_one_a_sink(sides: Sides) -> None:
