@@ -72,13 +72,15 @@ class HTTPClient(Exchange):
     """The request head is being read; no node is involved."""
 
     DIALLING = row(
+        client_sent=note_excess,
+        client_finished=IGNORE,
         client_lost=lose_client,
         node_connected=send_request,
         node_unreachable=try_next_node,
         expired=IGNORE,  # the deadline for the head; dials have the engine's
         stopped=end_at_once,
     )
-    """A node is being dialled; the client is paused."""
+    """A node is being dialled; the client is paused, unless its request is whole."""
 
     UPLOADING = row(
         client_sent=send_chunks,

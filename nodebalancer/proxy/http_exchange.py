@@ -26,11 +26,11 @@ class Exchange(ClientSide):
     Attributes:
         buffer: What has come in of the head that is being read: first the request's, later the response's.
         forwarding: The rules that held when the client came.
-        request: The request's head; unset before it is read.
+        request: The request's head.
         method: The request's, for answers of ours; GET before it is read.
         to_node: What to send as soon as a node is connected: the new head, and what has come of the body.
         missing: Bytes of the request body that are yet to come, or ``CHUNKED``.
-        for_tunnel: What the client sent after a request to upgrade; for the node after its 101, for nobody otherwise.
+        for_tunnel: What came with the request and follows it; for the node after a 101, for nobody otherwise.
         request_body: Reads a chunked request; ``response_body``: a chunked response.
         until_close: The response's body ends with the connection.
         outcome: How it will have ended if nothing else goes wrong.
@@ -57,7 +57,12 @@ class Exchange(ClientSide):
         "until_close",
     )
 
+    # Set when they begin to mean something.
     request: RequestHead
+    for_tunnel: bytes
+    until_close: bool
+    lingered: int
+    linger_until: float
 
     STATE_NAMES: Final = (
         "READING",
@@ -87,15 +92,11 @@ class Exchange(ClientSide):
         self.method = b"GET"
         self.to_node = b""
         self.missing = 0
-        self.until_close = False
-        self.for_tunnel = b""
         self.request_body: ChunkedReader | None = None
         self.response_body: ChunkedReader | None = None
         self.outcome = Outcome.SERVED
         self.interims = 0
         self.excess = False
-        self.lingered = 0
-        self.linger_until = 0.0
 
     def begin(self) -> None:
         self.arm(self.live.wanted.timeout_request)
@@ -108,10 +109,6 @@ class Exchange(ClientSide):
 
 def wait_for_response(self: Exchange) -> None:
     self.state = self.WAITING
-    if self.excess:
-        self.transport.pauseProducing()
-    elif not self.forwarding.upgrading(self.request):
-        self.transport.resumeProducing()
     self.arm(self.live.wanted.timeout_server)
 
 
@@ -148,6 +145,7 @@ def linger(self: Exchange) -> None:
     self.state = self.LINGERING
     self.transport.loseWriteConnection()
     self.transport.resumeProducing()
+    self.lingered = 0
     self.linger_until = self.live.engine.now + self.live.wanted.timeout_client
     self.arm(LINGER_SECONDS)
 

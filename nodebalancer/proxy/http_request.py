@@ -31,7 +31,8 @@ def read_request(self: Exchange, data: bytes) -> None:
     except MessageError as e:
         refuse_request(self, e)
         return
-    self.transport.pauseProducing()
+    if self.missing or self.excess or self.forwarding.upgrading(request):
+        self.transport.pauseProducing()
     self.state = self.DIALLING
     if not self.dial_next():
         answer_client(self, 503, Outcome.NO_NODE, "destination_unavailable")
@@ -46,18 +47,19 @@ def take_early_body(self: Exchange, request: RequestHead, body: bytes) -> None:
     if request.length == CHUNKED:
         self.request_body = ChunkedReader()
         self.missing = CHUNKED
+        self.for_tunnel = b""
         if body:
             take_chunks(self, self.request_body, body)
         return
     if len(body) <= request.length:
-        self.to_node += body
+        if body:
+            self.to_node += body
         self.missing = request.length - len(body)
+        self.for_tunnel = b""
         return
     self.to_node += body[: request.length]
-    if self.forwarding.upgrading(request):
-        self.for_tunnel = body[request.length :]
-    else:
-        self.excess = True
+    self.for_tunnel = body[request.length :]
+    self.excess = True
 
 
 def take_chunks(self: Exchange, reader: ChunkedReader, data: bytes) -> None:
@@ -96,7 +98,7 @@ def refuse_slow_head(self: Exchange) -> None:
         self.end(Outcome.CLIENT_TIMED_OUT)
 
 
-# DIALLING: a node is looked for; the client is paused.
+# DIALLING: a node is looked for; the client is paused unless its request is whole.
 
 
 def try_next_node(self: Exchange, error: DialError) -> None:
@@ -153,6 +155,7 @@ def refuse_body(self: Exchange, error: MessageError) -> None:
 
 def finish_upload(self: Exchange) -> None:
     if end_upload(self):
+        let_client_be_heard(self)
         wait_for_response(self)
     else:
         self.abort(Outcome.CLIENT_LEFT)
@@ -161,9 +164,18 @@ def finish_upload(self: Exchange) -> None:
 def finish_late_upload(self: Exchange) -> None:
     """The response is under way already."""
     if end_upload(self):
+        let_client_be_heard(self)
         self.state = self.RESPONDING
     else:
         self.abort(Outcome.CLIENT_LEFT)
+
+
+def let_client_be_heard(self: Exchange) -> None:
+    """The node may have been congested and the client paused; from now on it may leave, and be noticed."""
+    if self.excess:
+        self.transport.pauseProducing()
+    else:
+        self.transport.resumeProducing()
 
 
 def end_upload(self: Exchange) -> bool:

@@ -71,8 +71,7 @@ def switch(self: Exchange, head: ResponseHead, data: bytes) -> None:
     if not asked or head.upgrade != self.request.upgrade or self.node is None:
         raise MessageError(502, "response: a 101 nobody asked for, RFC 9110 7.8")
     self.send(self.forwarding.switching(head) + data)
-    if self.for_tunnel:
-        self.node.write(self.for_tunnel)
+    self.node.write(self.for_tunnel)
     tcp.relay_both_ways(self)
 
 
@@ -95,7 +94,7 @@ def begin_response(self: Exchange, head: ResponseHead, data: bytes) -> None:
     if head.status >= 500 and head.status not in NODE_FAULTLESS:
         self.outcome = Outcome.SERVER_ERROR
     self.buffer = b""
-    new = self.forwarding.response(head, self.request, http_date())
+    new = self.forwarding.response(head, self.request, b"" if head.dated else http_date())
     length = head.length
     if 0 <= length <= len(data):
         self.send(new + data[:length])
@@ -149,8 +148,9 @@ def finish_response(self: Exchange) -> None:
     """The client has been handed all of it."""
     if self.response_body is not None:
         self.transport.unregisterProducer()
-    stop_upload(self)
-    self.leave_node(reset=not (self.down is not None and self.down.ended))
+    if self.missing:
+        stop_upload(self)
+    self.leave_node(reset=self.down is None or not self.down.ended)
     if self.excess or self.missing:
         linger(self)
     else:

@@ -89,16 +89,15 @@ class LiveConfig:
 
     def source_for(self, host: str) -> str | None:
         """The address from which a node at ``host`` is dialled; None: the system's choice."""
-        if not self._sources:
-            return None
-        sources = self._sources.get(":" in host)
-        return next(sources) if sources is not None else None
+        sources = self._sources and self._sources.get(":" in host)
+        return next(sources) if sources else None
 
     def opened(self, connection: ClientSide) -> None:
         """A client's connection has begun."""
         self.connections.add(connection)
-        self.counters.open += 1
-        self.counters.total += 1
+        counters = self.counters
+        counters.open += 1
+        counters.total += 1
         self.gate.entered()
 
     def closed(self, connection: ClientSide, outcome: Outcome) -> None:

@@ -45,7 +45,8 @@ class CoarseDeadline:
 
     def cancel(self) -> None:
         """Do not fire; without effect when it has."""
-        self._deadlines._remove(self)
+        self._live = False
+        self._deadlines._live.discard(self)
 
 
 class Deadlines:
@@ -63,6 +64,7 @@ class Deadlines:
         self._clock = clock
         self._live: set[CoarseDeadline] = set()
         self._loop = GuardedLoop(clock, TICK_SECONDS, self._tick, name="the scan of deadlines")
+        self._ticking = False
         self._ticked_at = 0.0
 
     def __len__(self) -> int:
@@ -78,17 +80,15 @@ class Deadlines:
     def _add(self, deadline: CoarseDeadline) -> None:
         deadline._live = True
         self._live.add(deadline)
-        if not self._loop.running:
+        if not self._ticking:
+            self._ticking = True
             self._ticked_at = self.now()
             self._loop.start()
-
-    def _remove(self, deadline: CoarseDeadline) -> None:
-        deadline._live = False
-        self._live.discard(deadline)
 
     def _tick(self) -> None:
         since, self._ticked_at = self._ticked_at, self.now()
         if not self._live:
+            self._ticking = False
             self._loop.stop()
         elif self._ticked_at - since > 2 * TICK_SECONDS:
             self._clock.callLater(0, self._scan)
@@ -100,7 +100,7 @@ class Deadlines:
         for deadline in sorted((d for d in self._live if d._at <= now), key=attrgetter("_at")):
             # The callback of one before may have cancelled or moved it.
             if deadline._live and deadline._at <= now:
-                self._remove(deadline)
+                deadline.cancel()
                 try:
                     deadline._callback()
                 except Exception:

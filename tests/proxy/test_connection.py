@@ -31,7 +31,7 @@ IMPOSSIBLE: Mapping[str, set[str]] = {
     "tcp node_finished": DIALLED | {"client_sent", "node_sent", "node_finished"},
     "tcp finished": DIALLED | PAUSED | {"node_sent", "node_finished"},
     "http reading": NO_NODE,
-    "http dialling": PAUSED | {"node_sent", "node_finished", "node_lost"},
+    "http dialling": {"node_sent", "node_finished", "node_lost"},
     "http uploading": DIALLED,
     "http waiting": DIALLED,
     "http answered_early": DIALLED,
