@@ -30,7 +30,9 @@ class MemoryBalancer:
         fields: Fields of the ``PortConfig``.
 
     Attributes:
+        address: Where it listens.
         accepted: For each node the connections it has accepted.
+        clients: For a test that wants to remember its clients.
     """
 
     def __init__(
@@ -45,6 +47,8 @@ class MemoryBalancer:
         self.network = MemoryNetwork(pieces=pieces)
         self.engine = MemoryEngine(self.network)
         self.listeners = Listeners(self.engine)
+        self.address = WWW
+        self.clients: list[MemoryPeer] = []
         self.accepted = [self.network.node(address) for address in NODES[:nodes]]
         self._settings = NOTHING
         wanted = {f"n{i}": Node(f"n{i}", address) for i, address in enumerate(NODES[:nodes], 1)}
