@@ -229,9 +229,8 @@ class ClientSide:
             return False
         self.member = member
         address = member.node.address
-        self.dial = engine.connect(
-            address, NodeSide(self), timeout=live.wanted.timeout_connect, source=live.source_for(address.host)
-        )
+        source = live.source_for(address.host) if live.sources else None
+        self.dial = engine.connect(address, NodeSide(self), timeout=live.wanted.timeout_connect, source=source)
         return True
 
     def give_up_node(self, error: DialError) -> Outcome:

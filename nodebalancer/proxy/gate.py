@@ -13,7 +13,7 @@ class Gate:
     A client that comes at the limit waits in the kernel's queue and is served when another has left.
 
     Attributes:
-        open: Connections open now.
+        open: Connections open now; counted by ``LiveConfig``, which calls ``shut`` and ``reopen`` as it meets ``limit``.
         limit: How many may be; at least 1.
         times_full: How often the limit was reached.
     """
@@ -36,18 +36,13 @@ class Gate:
             else:
                 listener.pause()
 
-    def entered(self) -> None:
-        """A connection was opened."""
-        self.open += 1
-        if self.open == self.limit:
-            self.times_full += 1
-            for listener in self._listeners:
-                listener.pause()
+    def shut(self) -> None:
+        """``open`` has reached ``limit``."""
+        self.times_full += 1
+        for listener in self._listeners:
+            listener.pause()
 
-    def left(self) -> None:
-        """A connection has ended; called once for each ``entered``."""
-        assert self.open > 0
-        self.open -= 1
-        if self.open == self.limit - 1:
-            for listener in self._listeners:
-                listener.resume()
+    def reopen(self) -> None:
+        """``open`` is below ``limit`` again."""
+        for listener in self._listeners:
+            listener.resume()

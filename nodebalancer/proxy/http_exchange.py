@@ -99,7 +99,8 @@ class Exchange(ClientSide):
         self.excess = False
 
     def begin(self) -> None:
-        self.arm(self.live.wanted.timeout_request)
+        live = self.live
+        self.deadline = live.engine.deadline(live.wanted.timeout_request, self.expired)
 
     def send(self, data: bytes) -> None:
         """To the client."""

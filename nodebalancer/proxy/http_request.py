@@ -31,7 +31,7 @@ def read_request(self: Exchange, data: bytes) -> None:
     except MessageError as e:
         refuse_request(self, e)
         return
-    if self.missing or self.excess or self.forwarding.upgrading(request):
+    if self.missing or self.excess or (request.upgrade and self.forwarding.upgrading(request)):
         self.transport.pauseProducing()
     self.state = self.DIALLING
     if not self.dial_next():

@@ -41,12 +41,12 @@ class LiveConfig:
         engine: Where its sockets are.
         gate: The NodeBalancer's.
         watcher: Called when a connection has left, by whoever waits for the last one.
+        sources: ``outgoing_address`` in turn, by whether they are IPv6; empty for the system's choice.
         forwarding: How request and response heads are written (http only).
     """
 
     __slots__ = (
         "_quiet_until",
-        "_sources",
         "connections",
         "counters",
         "engine",
@@ -54,6 +54,7 @@ class LiveConfig:
         "gate",
         "path",
         "pool",
+        "sources",
         "wanted",
         "watcher",
     )
@@ -75,7 +76,7 @@ class LiveConfig:
         self.wanted = wanted
         self.pool.update(wanted.nodes)
         self._quiet_until.clear()
-        self._sources = {
+        self.sources = {
             ipv6: cycle(addresses)
             for ipv6 in (False, True)
             if (addresses := [a for a in wanted.outgoing_address if (":" in a) is ipv6])
@@ -89,7 +90,7 @@ class LiveConfig:
 
     def source_for(self, host: str) -> str | None:
         """The address from which a node at ``host`` is dialled; None: the system's choice."""
-        sources = self._sources and self._sources.get(":" in host)
+        sources = self.sources.get(":" in host)
         return next(sources) if sources else None
 
     def opened(self, connection: ClientSide) -> None:
@@ -98,7 +99,10 @@ class LiveConfig:
         counters = self.counters
         counters.open += 1
         counters.total += 1
-        self.gate.entered()
+        gate = self.gate
+        gate.open += 1
+        if gate.open == gate.limit:
+            gate.shut()
 
     def closed(self, connection: ClientSide, outcome: Outcome) -> None:
         """It has ended; called exactly once for each that was opened. Its transports may still be closing."""
@@ -111,7 +115,10 @@ class LiveConfig:
     def left(self, connection: ClientSide) -> None:
         """The client's transport is gone, after ``closed``."""
         self.connections.remove(connection)
-        self.gate.left()
+        gate = self.gate
+        gate.open -= 1
+        if gate.open == gate.limit - 1:
+            gate.reopen()
         if self.watcher is not None:
             self.watcher()
 
