@@ -5,7 +5,8 @@ j-th turn, j from 0, in a window from (j + m) / p to (j + 1 - m) / p, where m = 
 whose window has begun and ends first. R. Tijdeman ("The chairman assignment problem", Discrete Mathematics 32, 1980)
 proved that the picks of each node then never differ from its due by more than 1 - m, at any time, and that no rule does
 better. So in any row of picks a node is less than 2 off, and after as many picks as the sum of the weights all have
-had exactly their weight; 5:1:1 gives a a b a a c a. Deadlines alone (without the beginning of a window) would not do:
+had exactly their weight; 5:1:1 gives a a b a a c a. When the set changes, all keep what they are behind or ahead, so for
+a while it is somewhat more than 2 (2.04 is the most a search has found). Deadlines alone (without the beginning of a window) would not do:
 a heavy node among many different light ones gets several turns too many in a row before their first.
 
 To be exact, times are whole ticks: a node's stride is a whole number of ticks inversely proportional to its weight

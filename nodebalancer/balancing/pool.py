@@ -34,11 +34,10 @@ class Pool:
         members: Every node that is wanted, by name and in the order wanted, whether it may be picked or not.
     """
 
-    __slots__ = ("_algorithm", "_weights", "members")
+    __slots__ = ("_algorithm", "members")
 
     def __init__(self, nodes: Mapping[str, Node]) -> None:
         self.members: Mapping[str, Member] = {}
-        self._weights: Mapping[Member, int] = {}
         self._algorithm: Algorithm = RoundRobin()
         self.update(nodes)
 
@@ -68,12 +67,8 @@ class Pool:
     def update(self, nodes: Mapping[str, Node]) -> None:
         """Have these nodes from now on. Open connections are not touched."""
         self.members = {name: self._member(name, node) for name, node in nodes.items()}
-        weights = {
-            member: member.node.weight for member in self.members.values() if PICKED.get(member.node.mode, False)
-        }
-        if weights != self._weights:
-            self._weights = weights
-            self._algorithm.assign(weights)
+        picked = (member for member in self.members.values() if PICKED.get(member.node.mode, False))
+        self._algorithm.assign({member: member.node.weight for member in picked})
 
     def _member(self, name: str, node: Node) -> Member:
         """The one there is for this name and address, or a new one."""

@@ -48,7 +48,8 @@ class ControlPlane:
 
         Raises:
             SettingsError: Followers have problems; nothing has changed. Caught by whoever asked.
-            Exception: What a follower raised, a fault of ours; nothing has changed unless it was raised by a commit.
+            Exception: What a follower raised, a fault of ours. Nothing has changed; only when it was a commit that
+                raised, all that others had to do is done and ``current`` is ``wanted``.
         """
         return self._turn.run(lambda: Deferred.fromCoroutine(self._want(wanted)))
 
@@ -62,8 +63,10 @@ class ControlPlane:
             raise SettingsError(problems)
         changes = plan(self.current, wanted)
         await self._prepare(wanted, changes)
+        broken = await self._commit()
         self.current = wanted
-        await self._commit()
+        if broken:
+            raise broken[0]
         return changes
 
     async def _examine(self, wanted: Settings) -> tuple[Problem, ...]:
@@ -97,13 +100,13 @@ class ControlPlane:
             except Exception:
                 log.failure("{follower} could not abandon a change", follower=follower)
 
-    async def _commit(self) -> None:
-        """Let every follower commit, also when one breaks its promise that it cannot fail; raises what the first raised."""
-        broken: list[Exception] = []
+    async def _commit(self) -> list[Exception]:
+        """Let every follower commit, also when one breaks its promise that it cannot fail; what they raised."""
+        broken = []
         for follower in self._followers:
             try:
                 await follower.commit()
             except Exception as e:
+                log.failure("{follower} could not commit a change", follower=follower)
                 broken.append(e)
-        if broken:
-            raise broken[0]
+        return broken
