@@ -50,7 +50,7 @@ proof: $(DEVELOPED) ## the long and loaded tests; their output goes into the clo
 	$(BIN)/pytest -m proof -s $(ARGS)
 
 bench: $(DEVELOPED) ## side by side with HAProxy and nginx; ARGS=--quick for a short look
-	@.ci/system-packages nginx haproxy curl wrk hey
+	@.ci/system-packages nginx /usr/lib/nginx/modules/ngx_stream_module.so haproxy curl wrk
 	$(BIN)/python -m benchmarks $(ARGS)
 
 dist: $(DEVELOPED) ## build the wheel into dist/

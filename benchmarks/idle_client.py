@@ -10,6 +10,7 @@ import json
 import select
 import socket
 import sys
+from contextlib import suppress
 
 AT_ONCE = 128
 """Connections being opened at a time; the kernel's queue of any listener holds as many."""
@@ -29,21 +30,27 @@ class IdleClients:
         self._address = ("127.0.0.1", port)
 
     def open(self, count: int) -> int:
-        """Open ``count`` connections, ``AT_ONCE`` at a time; how many of them echo."""
-        for begin in range(0, count, AT_ONCE):
-            self.good += _echoing([s for _ in range(min(AT_ONCE, count - begin)) if (s := self._connected())])
+        """Open ``count`` connections, ``AT_ONCE`` at a time, until one is lost; how many of them echo."""
+        while len(self.good) < count:
+            asked = min(AT_ONCE, count - len(self.good))
+            good = _echoing(self._connected(asked))
+            self.good += good
+            if len(good) < asked:
+                break
         return len(self.good)
 
     def again(self) -> int:
         """How many still echo."""
-        self.good = [s for begin in range(0, len(self.good), AT_ONCE) for s in _echoing(self.good[begin:][:AT_ONCE])]
+        self.good = _echoing(self.good)
         return len(self.good)
 
-    def _connected(self) -> socket.socket | None:
-        try:
-            return socket.create_connection(self._address, PATIENCE)
-        except OSError:
-            return None
+    def _connected(self, count: int) -> list[socket.socket]:
+        """``count`` connections, fewer when one cannot be had."""
+        clients: list[socket.socket] = []
+        with suppress(OSError):
+            while len(clients) < count:
+                clients.append(socket.create_connection(self._address, PATIENCE))
+        return clients
 
 
 def _echoing(clients: list[socket.socket]) -> list[socket.socket]:

@@ -56,7 +56,8 @@ class Clients:
 
     def many(self, port: int, seconds: float) -> Load:
         """As many requests as 64 clients get answered, one request a connection (wrk)."""
-        argv = "wrk -t 1 -c 64 -d 60 --latency -H".split() + ["Connection: close", f"http://127.0.0.1:{port}/"]
+        options = ["-t", "1", "-c", "64", "-d", "60", "--latency", "-H", "Connection: close"]
+        argv = ["wrk", *options, f"http://127.0.0.1:{port}/"]
         with subprocess.Popen(pinned(self.core, argv), stdout=subprocess.PIPE, text=True) as wrk:
             # wrk counts whole seconds; interrupted, it reports what it has.
             time.sleep(seconds)
@@ -78,7 +79,8 @@ class Clients:
         seen = json.loads(self._run(argv))
         latencies = sorted(seen["latencies"]) or [0.0]
         p50, p99 = (latencies[len(latencies) * percent // 100] * 1e6 for percent in (50, 99))
-        return Load(len(seen["latencies"]), seconds, p50, p99, f"lost {seen['lost']}" if seen["lost"] else "")
+        lost = ", ".join(f"{count} {how}" for how, count in seen["lost"].items())
+        return Load(len(seen["latencies"]), seen["seconds"], p50, p99, f"lost {lost}" if lost else "")
 
     @contextmanager
     def idle(self, port: int, count: int) -> Iterator[IdleClients]:
@@ -107,19 +109,19 @@ class IdleClients:
 
     def open(self) -> int:
         """How many could be opened and echo; waits until all have been tried."""
-        return int(self._answer()["open"])
+        return self._answer("open")
 
     def alive(self) -> int:
         """How many of them echo still, all open at once."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return int(self._answer()["alive"])
+        return self._answer("alive")
 
-    def _answer(self) -> dict[str, int]:
+    def _answer(self, key: str) -> int:
+        """The number it prints; 0 when it has ended before."""
         assert self._process.stdout is not None
-        answer: dict[str, int] = json.loads(self._process.stdout.readline())
-        return answer
+        return int(json.loads(self._process.stdout.readline() or "{}").get(key, 0))
 
 
 def read_wrk(text: str) -> Load:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from benchmarks import machine
 
@@ -35,7 +38,7 @@ class Program:
         self, name: str, argv: list[str], core: int, directory: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self.name = name
-        self._log = directory / f"{name.replace("/", "-")}.log"
+        self._log = directory / (name.replace("/", "-") + ".log")
         with self._log.open("wb") as log:
             # taskset becomes the program, so the pid is the program's own.
             self._process = subprocess.Popen(
@@ -46,9 +49,8 @@ class Program:
                 stderr=log,
                 env={**os.environ, **(environment or {})},
             )
-        self._pids = [self._process.pid]
 
-    def __enter__(self) -> Program:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -66,15 +68,14 @@ class Program:
                 if self._process.poll() is not None or time.monotonic() > until:
                     raise StartError(f"{self.name} did not start: {self._last_words()}")
                 time.sleep(0.02)
-        self._pids = machine.family(self._process.pid)
 
     def cpu(self) -> machine.CPU:
         """CPU time so far, of all its processes."""
-        return machine.cpu(self._pids)
+        return machine.cpu(machine.family(self._process.pid))
 
     def resident(self) -> int:
         """Resident bytes, of all its processes."""
-        return machine.resident(self._pids)
+        return machine.resident(machine.family(self._process.pid))
 
     @property
     def alive(self) -> bool:
@@ -91,7 +92,8 @@ class Program:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             for pid in pids:
-                _kill(pid)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._process.wait()
 
     def _last_words(self) -> str:
@@ -108,10 +110,3 @@ def _accepts(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, 9)
-    except ProcessLookupError:
-        pass

@@ -13,6 +13,7 @@ import select
 import socket
 import sys
 import time
+from collections import Counter
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
 PATIENCE = 2.0
@@ -25,14 +26,15 @@ class RateClient:
 
     Attributes:
         latencies: Seconds, one for each whole answer.
-        lost: Connections that failed or brought no whole answer.
-        late: The longest time in seconds by which a request began after its time: the client's own share.
+        lost: How many connections brought no whole answer, by what happened to them: ``refused``, ``unanswered`` (in time),
+            or ``wrong`` and the first bytes of the answer.
+        seconds: How long it took until the last answer.
     """
 
     def __init__(self, port: int, rate: float, seconds: float) -> None:
         self.latencies: list[float] = []
-        self.lost = 0
-        self.late = 0.0
+        self.lost: Counter[str] = Counter()
+        self.seconds = 0.0
         self._address = ("127.0.0.1", port)
         self._gap = 1 / rate
         self._count = int(rate * seconds)
@@ -45,7 +47,6 @@ class RateClient:
         while now < self._count * self._gap + PATIENCE and (started < self._count or self._open):
             now = time.perf_counter() - begin
             while started < self._count and started * self._gap <= now:
-                self.late = max(self.late, now - started * self._gap)
                 self._start(begin + started * self._gap)
                 started += 1
             pause = max(0.0, started * self._gap - (time.perf_counter() - begin)) if started < self._count else 0.1
@@ -53,12 +54,13 @@ class RateClient:
             select.select([self._epoll], [], [], pause)
             for fd, event in self._epoll.poll(0, 64):
                 self._happened(fd, event)
-        self.lost += len(self._open)
+        self.lost += Counter(unanswered=len(self._open))
+        self.seconds = now
 
     def _start(self, due: float) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         if sock.connect_ex(self._address) not in (0, errno.EINPROGRESS):
-            self.lost += 1
+            self.lost["refused"] += 1
             sock.close()
             return
         self._open[sock.fileno()] = (sock, due, [])
@@ -86,7 +88,7 @@ class RateClient:
         if head.startswith(b"HTTP/1.1 200") and len(body) == 1024:
             self.latencies.append(time.perf_counter() - due)
         else:
-            self.lost += 1
+            self.lost[f"wrong {answer[:12].decode('latin-1')!r}"] += 1
 
 
 def main() -> None:
@@ -95,7 +97,7 @@ def main() -> None:
     client = RateClient(port, rate, seconds)
     gc.disable()
     client.run()
-    print(json.dumps({"latencies": client.latencies, "lost": client.lost, "late": client.late}))
+    print(json.dumps({"latencies": client.latencies, "lost": client.lost, "seconds": client.seconds}))
 
 
 if __name__ == "__main__":
