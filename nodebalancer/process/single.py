@@ -149,7 +149,7 @@ class Balancer(Service):
 class ProcessWide(Service):
     """What there is once in a process: signal handlers, the garbage collector, the terminal we were launched from.
 
-    The last of the tree's services, so that it starts when all the others have.
+    The first of the tree's services, so that a signal that comes as soon as we listen is ours already.
     """
 
     def __init__(self, reactor: Any, signals: Signals, launch: Launch) -> None:
@@ -163,10 +163,10 @@ class ProcessWide(Service):
         self._signals.install()
 
     def startService(self) -> None:
-        """We have started; what is in memory now stays."""
+        """Once all services have started, what is in memory stays, and the terminal is not needed any more."""
         super().startService()
         self._reactor.callWhenRunning(settle_collector)
-        self._launch.started()
+        self._reactor.callWhenRunning(self._launch.started)
 
 
 def settle_collector() -> None:

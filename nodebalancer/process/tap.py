@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService, MultiService, Service
 from twisted.python import usage
 
 from nodebalancer.errors import SettingsError
@@ -105,15 +105,16 @@ def makeService(options: Options) -> IService:
     """The tree of services that twistd runs."""
     from twisted.internet import reactor  # noqa: TID251 as late as possible: --reactor chooses it
 
-    tree = MultiService()
     launch = options.launch
+    services: list[Service] = []
     if options.settings is not None:
         wanted: Iterable[Settings] = (options.settings,)
     else:
         demo = Demo(reactor, launch)
-        demo.setServiceParent(tree)
+        services.append(demo)
         wanted = demo.wanted()
     balancer = Balancer(reactor, options["engine"], wanted, launch)
-    balancer.setServiceParent(tree)
-    ProcessWide(reactor, Signals(reactor, balancer.end_now), launch).setServiceParent(tree)
+    tree = MultiService()
+    for service in (ProcessWide(reactor, Signals(reactor, balancer.end_now), launch), *services, balancer):
+        service.setServiceParent(tree)
     return tree

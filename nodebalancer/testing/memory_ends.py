@@ -147,7 +147,7 @@ class End:
     def _finish(self, why: Exception) -> None:
         if self._over is not None:
             return
-        self._over = Failure(why)  # type: ignore[no-untyped-call]
+        self._over = Failure(why)
         if self.other is not None:
             if isinstance(why, ConnectionDone) and not self.unread:
                 self.other._hear_end()
@@ -158,7 +158,7 @@ class End:
 
     def _break(self) -> None:
         if self._over is None:
-            self._over = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
+            self._over = Failure(ConnectionLost())
             self.unread.clear()
             self.unsent.clear()
             self.wake()

@@ -137,7 +137,7 @@ def services(options: Options) -> list[type]:
 def test_one_tree_of_services_does_everything_and_has_nothing_open_yet(ini: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     options = typed("--config", str(ini))
-    assert services(options) == [Balancer, ProcessWide]
+    assert services(options) == [ProcessWide, Balancer]
     assert len(os.listdir("/proc/self/fd")) == before
     assert options.settings is not None
     [config] = options.settings.nodebalancers["www"].configs.values()
@@ -145,4 +145,4 @@ def test_one_tree_of_services_does_everything_and_has_nothing_open_yet(ini: Path
 
 
 def test_the_demo_starts_its_nodes_before_it_balances_them() -> None:
-    assert services(typed("--demo")) == [Demo, Balancer, ProcessWide]
+    assert services(typed("--demo")) == [ProcessWide, Demo, Balancer]

@@ -8,7 +8,7 @@ from nodebalancer.errors import DialError
 from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorder, Recorders
 
-LOST = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
+LOST = Failure(ConnectionDone())
 
 
 def test_it_writes_down_what_it_hears() -> None:

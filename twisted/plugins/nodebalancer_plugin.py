@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-nodebalancer = ServiceMaker(  # type: ignore[no-untyped-call]  # Twisted has not annotated it
+nodebalancer = ServiceMaker(  # Twisted has not annotated it
     "nodebalancer",
     "nodebalancer.process.tap",
     "A load balancer that does what Linode's NodeBalancer does, configured by an INI file.",
