@@ -17,11 +17,10 @@ from nodebalancer.fields import Address
 from nodebalancer.transport import engine as seam
 from nodebalancer.transport.addresses import listen_error
 from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
-from nodebalancer.transport.epoll_dial import EpollDial
+from nodebalancer.transport.epoll_dial import Dials, EpollDial
 from nodebalancer.transport.epoll_listener import EpollListener, Shortage
 from nodebalancer.transport.epoll_loop import EpollLoop
 from nodebalancer.transport.epoll_relay import EpollRelay
-from nodebalancer.transport.epoll_transport import EpollTransport
 from nodebalancer.transport.pipes import POOL_BYTES, PipePool
 from nodebalancer.transport.resolving import resolve
 from nodebalancer.transport.sockets import adopt_listening, open_listening, refuse_tls
@@ -44,6 +43,7 @@ class EpollEngine:
         self._reactor = reactor
         self._loop = EpollLoop(reactor, now, PipePool(pipe_bytes))
         self._deadlines = Deadlines(reactor, now)
+        self._dials = Dials(self._loop, self._deadlines)
         self._shortage = Shortage(now)
 
     @property
@@ -85,8 +85,8 @@ class EpollEngine:
         self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None
     ) -> EpollDial:
         """``Engine.connect``."""
-        dial = EpollDial(self._loop, address, protocol)
-        dial.begin(self, timeout, source)
+        dial = EpollDial(self._dials, address, protocol, self._loop.clock() + timeout)
+        dial.begin(source)
         return dial
 
     def resolve(self, name: str) -> Deferred[list[str]]:
@@ -97,9 +97,7 @@ class EpollEngine:
         self, source: seam.Transport, sink: seam.Transport, *, limit: int | None = None, done: Callable[[], None]
     ) -> EpollRelay:
         """``Engine.relay``."""
-        assert isinstance(source, EpollTransport)
-        assert isinstance(sink, EpollTransport)
-        return EpollRelay(source, sink, limit, done)
+        return EpollRelay(source, sink, limit, done)  # type: ignore[arg-type] # they are, and asking takes time
 
     def deadline(self, seconds: float, callback: Callable[[], None]) -> CoarseDeadline:
         """``Engine.deadline``."""

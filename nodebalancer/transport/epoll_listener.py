@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -23,6 +24,22 @@ log = Logger()
 
 ACCEPTS_MAX: Final = 32
 """Clients accepted in a round, so that a flood on one port does not starve the rest."""
+
+GONE_ALREADY: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.EPERM,  # this machine's firewall
+        errno.EOPNOTSUPP,
+        errno.ENOPROTOOPT,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENONET,
+    }
+)
+"""Errors of the one client that was to be accepted; the next may have more luck (accept(2), "Error handling")."""
 
 QUIET_SECONDS: Final = 10.0
 """How often it is said that accepting fails."""
@@ -144,14 +161,14 @@ class EpollListener:
                 return self._accept_one()
             except BlockingIOError:
                 return None
-            except ConnectionAbortedError:
-                continue
             except OSError as error:
-                self._rest(error)
-                return None
+                if error.errno not in GONE_ALREADY:
+                    self._rest(error)
+                    return None
 
     def _serve(self, fd: int, name: Any) -> None:
-        peer = address_of(name)
+        # Those of IPv4 are as they should be, and two items long.
+        peer = Address(*name) if len(name) == 2 else address_of(name)
         protocol = protocol_for(peer, self._factory, self._admit)
         if protocol is None:
             refused = borrowed(fd)
@@ -160,7 +177,12 @@ class EpollListener:
             return
         os.set_blocking(fd, False)
         transport = EpollTransport(self._loop, fd, protocol, peer)
-        self._loop.watch(fd, transport)
+        try:
+            self._loop.watch(fd, transport)
+        except OSError as error:
+            os.close(fd)
+            self._rest(error)
+            return
         try:
             protocol.makeConnection(transport)
         except Exception:

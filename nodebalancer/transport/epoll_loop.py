@@ -9,8 +9,8 @@ Rules:
   or remembers it.
 * Work that a handler leaves undone, and everything that must not happen inside of somebody's call, is a task. While there
   are tasks an eventfd in the set, level-triggered, keeps the set readable.
-* A turn is rounds of one batch of events, the tasks of that time, and the descriptors to close, for ``TURN_SECONDS``; then
-  the reactor has its turn, whatever is left.
+* A turn is rounds of one batch of events, the tasks of that time, and the descriptors to close, until nothing comes for
+  ``LULL_SECONDS``, at most for ``TURN_SECONDS``; then the reactor has its turn, whatever is left.
 * Events are hints: descriptors are closed after the batch, so that a number does not come back with events of its
   predecessor in it.
 * Whatever a handler or task raises costs that one connection. ``doRead`` returns None: anything else, and the reactor
@@ -43,7 +43,15 @@ BATCH_EVENTS: Final = 256
 """Events taken at once."""
 
 TURN_SECONDS: Final = 0.005
-"""How long a turn goes on taking batches; timers, signals and the API wait that long, and one batch."""
+"""How long a turn goes on taking batches; timers, signals and the API wait that long, and for one batch and a lull."""
+
+LULL_SECONDS: Final = 0.001
+"""How long a turn waits for more when there is none: where traffic is, more comes at once, and the way through the reactor
+costs more than most events. The least that epoll can wait."""
+
+
+AF_INET6: Final = int(socket.AF_INET6)
+SOCK_STREAM: Final = int(socket.SOCK_STREAM)
 
 
 class Handler(Protocol):
@@ -64,7 +72,7 @@ def borrowed(fd: int) -> socket.SocketType:
 
     Its family is that with the longer addresses, so that those of both fit.
     """
-    return socket.SocketType(socket.AF_INET6, socket.SOCK_STREAM, 0, fd)
+    return socket.SocketType(AF_INET6, SOCK_STREAM, 0, fd)
 
 
 @implementer(IReadDescriptor)
@@ -102,7 +110,7 @@ class EpollLoop:
         self._epoll: select.epoll | None = None
         self._waker = -1
         self._handlers: dict[int, Handler] = {}
-        self._tasks: list[Handler] = []
+        self._tasks: dict[Handler, None] = {}
         self._closing: list[int] = []
         self._turning = False
         self._awake = False
@@ -110,11 +118,15 @@ class EpollLoop:
     # For handlers.
 
     def watch(self, fd: int, handler: Handler, events: int = EDGES) -> None:
-        """Tell ``handler`` of ``events`` on ``fd``, beginning with what is true already."""
+        """Tell ``handler`` of ``events`` on ``fd``, beginning with what is true already.
+
+        Raises:
+            OSError: The kernel watches no more for this user (``fs.epoll.max_user_watches``); for whoever has ``fd``.
+        """
         if self._epoll is None:
             self._begin()
-        self._handlers[fd] = handler
         self._epoll.register(fd, events)  # type: ignore[union-attr] # begun
+        self._handlers[fd] = handler
 
     def rewatch(self, fd: int, events: int) -> None:
         """Other events from now on; 0 for none."""
@@ -142,7 +154,7 @@ class EpollLoop:
 
     def later(self, task: Handler) -> None:
         """Call ``task.run()`` after this batch, or in the next turn."""
-        self._tasks.append(task)
+        self._tasks[task] = None
         if not (self._turning or self._awake):
             self._wake()
 
@@ -174,7 +186,7 @@ class EpollLoop:
             return
         self._turning = True
         self.now = began = self.clock()
-        while self.now - began < TURN_SECONDS and (events := epoll.poll(0, BATCH_EVENTS)):
+        while self.now - began < TURN_SECONDS and (events := epoll.poll(LULL_SECONDS, BATCH_EVENTS)):
             self._handle(events)
             if self._tasks:
                 self._work()
@@ -196,7 +208,7 @@ class EpollLoop:
 
     def _work(self) -> None:
         """Do the tasks there are; those that they leave are for the next round."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = self._tasks, {}
         for task in tasks:
             try:
                 task.run()

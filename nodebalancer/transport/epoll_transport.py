@@ -1,68 +1,49 @@
 """One connection on the epoll loop: a bare descriptor, and what is known about it.
 
 Reading. ``_pending`` is what the kernel has told of the input and we have not taken: 0, nothing; ``EPOLLIN`` and others,
-perhaps bytes; ``EPOLLRDHUP`` alone, all bytes were taken and the end of file comes next. ``_deaf`` says whether input may be
-delivered: not while paused, nor after the end of file, nor once closing. Pausing touches nothing else, the kernel's window
-does the rest.
+perhaps bytes; ``EPOLLRDHUP`` alone, all bytes were taken and the end of file comes next. ``_deaf`` says that input may not be
+delivered: while paused, after the end of file, once closing. Pausing touches nothing else, the kernel's window does the rest.
 
-Writing. What the kernel does not take at once is unsent: either in ``_unsent``, or in ``_pipe`` if a relay spliced it, never
-in both. While something is unsent nothing else is sent, so the order holds. ``_mute`` says whether writes are ignored: after
-a half-close, and once closing.
-
-The end. ``_phase`` goes from ``OPEN`` in one direction: ``CLOSING`` until all is sent; ``BROKEN`` when sending has failed but
-the peer's last words may still be read; ``LOST`` when all that is left is to tell the protocol, which is a task; ``GONE``.
+``epoll_sending`` has the other half, and the phases of a connection's life.
 """
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterable
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
 from typing import TYPE_CHECKING, Any, Final
 
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from nodebalancer.fields import Address
 from nodebalancer.transport.addresses import address_of
-from nodebalancer.transport.engine import BUFFER_BYTES
-from nodebalancer.transport.epoll_loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll_loop import EpollLoop
+from nodebalancer.transport.epoll_sending import ABORT, BREAK, BROKEN, CLOSING, DONE, GONE, LOST, OPEN, Sending
 from nodebalancer.transport.sockets import RESET
 
 if TYPE_CHECKING:
     from nodebalancer.transport.epoll_relay import EpollRelay
-    from nodebalancer.transport.pipes import Pipe
 
 TURN_BYTES: Final = 1 << 18
 """What one connection may move in a round; then it is the others' turn, however fast its peer sends."""
 
 CHUNK_BYTES: Final = 1 << 16
-"""What is read at once; as Twisted and nginx."""
-
-PIECES_MAX: Final = 64
-"""Pieces of unsent data sent at once; the kernel takes up to 1024."""
+"""What is read at once; as Twisted."""
 
 INPUT: Final = EPOLLIN | EPOLLRDHUP | EPOLLPRI | EPOLLERR | EPOLLHUP
 """Events after which reading brings something: bytes, the end of file, or an error."""
 
 UNSURE: Final = EPOLLPRI | EPOLLERR
-"""With these a read that brings less than was asked does not mean that this was all: it stops at urgent data, and at errors."""
-
-OPEN, CLOSING, BROKEN, LOST, GONE = range(5)
-
-# Failures take microseconds to make, and these never differ.
-DONE: Final = Failure(ConnectionDone())  # type: ignore[no-untyped-call]
-BREAK: Final = Failure(ConnectionLost())  # type: ignore[no-untyped-call]
-ABORT: Final = Failure(ConnectionAborted())  # type: ignore[no-untyped-call]
+"""With these, less than was asked for does not mean that this was all: a read stops at urgent data, and before an error."""
 
 UNKNOWN: Final = Address("0.0.0.0", 0)  # noqa: S104 not bound to
 
 
 @implementer(IPushProducer)
-class EpollTransport:
+class EpollTransport(Sending):
     """A ``Transport``.
 
     Args:
@@ -70,58 +51,38 @@ class EpollTransport:
         fd: Connected, not blocking; its own from now on.
         protocol: Hears of it.
         peer: The other end.
+        connection: The socket object of ``fd``, if there is one.
     """
 
-    __slots__ = (
-        "_deaf",
-        "_ended",
-        "_fd",
-        "_host",
-        "_loop",
-        "_mute",
-        "_peer",
-        "_pending",
-        "_phase",
-        "_pipe",
-        "_producer",
-        "_protocol",
-        "_queued",
-        "_reason",
-        "_relay_in",
-        "_relay_out",
-        "_unsent",
-        "_unsent_bytes",
-        "active_at",
-        "congested",
-    )
+    __slots__ = ("_deaf", "_ended", "_peer", "_pending", "_protocol", "_reason", "_relay_out")
 
-    def __init__(self, loop: EpollLoop, fd: int, protocol: Any, peer: Address) -> None:
-        self.active_at = loop.now
-        self.congested = False
+    _reason: Failure
+    _relay_out: EpollRelay | None
+
+    def __init__(
+        self,
+        loop: EpollLoop,
+        fd: int,
+        protocol: Any,
+        peer: Address,
+        connection: socket.SocketType | None = None,
+    ) -> None:
         self._loop = loop
         self._fd = fd
+        self._connection = connection
         self._protocol = protocol
         self._peer = peer
-        self._host: Address | None = None
+        self.active_at = loop.now
         self._phase = OPEN
-        self._reason = DONE
-        self._queued = False
         self._pending = 0
-        self._deaf = False
-        self._ended = False
-        self._mute = False
-        self._unsent: list[bytes | memoryview] | None = None
-        self._unsent_bytes = 0
-        self._pipe: Pipe | None = None
-        self._producer: Any = None
-        self._relay_in: EpollRelay | None = None
-        self._relay_out: EpollRelay | None = None
+        self.congested = self._deaf = self._ended = self._mute = False
+        self._unsent = self._producer = self._relay_in = self._relay_out = None
 
     # What the loop calls.
 
     def handle(self, events: int) -> None:
-        """The kernel has taken what was unsent, or has input, or an error."""
-        if self._unsent_bytes and events & EPOLLOUT:
+        """The kernel takes more of what is unsent, or has input, or an error."""
+        if self._unsent is not None and events & EPOLLOUT:
             self._flush()
         if events & INPUT:
             self._pending |= events & INPUT
@@ -131,16 +92,16 @@ class EpollTransport:
                 self._look_for_reset()
 
     def run(self) -> None:
-        """Resume, or tell of the loss."""
-        self._queued = False
-        if self._phase == LOST:
+        """Go on reading, or tell of the loss."""
+        phase = self._phase
+        if phase == LOST:
             self._tell_loss()
-        elif self._phase == BROKEN:
+        elif phase == BROKEN:
             self._hear_last_words()
-        elif self._relay_out is not None and self._ended:
-            self._relay_out.finish(ended=True)
         elif not self._deaf:
             self._read()
+        elif self._ended and self._relay_out is not None:
+            self._relay_out.finish(ended=True)
 
     def give_up(self) -> None:
         """The protocol has raised."""
@@ -149,46 +110,57 @@ class EpollTransport:
     # Reading.
 
     def _read(self) -> None:
-        """Deliver input until there is none, or it is the others' turn."""
+        """Take input until there is none, nobody wants it, or it is the others' turn.
+
+        The one loop that every byte comes through, so it is long rather than in pieces.
+        """
         budget = TURN_BYTES
         while self._pending and not self._deaf:
-            if self._relay_out is not None:
-                self._relay_out.pump()
+            relay = self._relay_out
+            if relay is None:
+                most = CHUNK_BYTES
+            elif relay.stalled:
                 return
+            else:
+                most = relay.most
             if budget <= 0:
-                self._later()
+                self._loop.later(self)
                 return
-            data = self._receive(CHUNK_BYTES)
-            if data:
-                budget -= len(data)
-                self._protocol.dataReceived(data)
-            elif data is not None:
+            if relay is not None and relay.bulk:
+                budget -= relay.splice()
+                continue
+            if self._pending == EPOLLRDHUP:
                 self._end()
-
-    def _receive(self, most: int) -> bytes | None:
-        """The next bytes; none at the end of file; None when there is nothing now, or nothing ever again."""
-        if self._pending == EPOLLRDHUP:
-            return b""
-        try:
-            data = os.read(self._fd, most)
-        except BlockingIOError:
-            self._pending = 0
-            return None
-        except OSError:
-            self._lose(BREAK)
-            return None
-        self.active_at = self._loop.now
-        if 0 < len(data) < most and not self._pending & UNSURE:
-            # That was all. An end of file that had come before is still there, and all that is.
-            self._pending &= EPOLLRDHUP
-        return data
+                return
+            try:
+                data = os.read(self._fd, most)
+            except BlockingIOError:
+                self._pending = 0
+                return
+            except OSError:
+                self._lose(BREAK)
+                return
+            if not data:
+                self._end()
+                return
+            self.active_at = self._loop.now
+            size = len(data)
+            if size < most and not self._pending & UNSURE:
+                # That was all. An end of file that had come before is right behind it.
+                self._pending &= EPOLLRDHUP
+            if relay is None:
+                self._protocol.dataReceived(data)
+            else:
+                relay.take(data)
+            budget -= size
 
     def _end(self) -> None:
         """End of file."""
         self._pending = 0
         self._deaf = self._ended = True
-        if self._relay_out is not None:
-            self._relay_out.finish(ended=True)
+        relay = self._relay_out
+        if relay is not None:
+            relay.finish(ended=True)
             return
         heard = getattr(self._protocol, "readConnectionLost", None)
         if heard is not None:
@@ -204,142 +176,19 @@ class EpollTransport:
             self._lose(BREAK)
 
     def _has_input(self) -> bool:
-        connection = borrowed(self._fd)
         try:
-            return bool(connection.recv(1, socket.MSG_PEEK))
+            return bool(self._socket().recv(1, socket.MSG_PEEK))
         except OSError:
             return False
-        finally:
-            connection.detach()
 
     def _hear_last_words(self) -> None:
         """The peer takes no more, but may have said why."""
-        if not self._deaf:
-            self._pending |= EPOLLIN
-            self._read()
-        if self._phase == BROKEN and not self._queued:
+        self._pending |= EPOLLIN
+        self._read()
+        relay = self._relay_out
+        no_more = not self._pending or self._deaf or (relay is not None and relay.stalled)
+        if no_more and self._phase == BROKEN:
             self._lose(BREAK)
-
-    # Writing.
-
-    def write(self, data: bytes) -> None:
-        """``Transport.write``."""
-        if data and not self._mute:
-            self._send(data)
-
-    def writeSequence(self, iovec: Iterable[bytes]) -> None:
-        """``Transport.writeSequence``."""
-        self.write(b"".join(iovec))
-
-    def _send(self, data: bytes) -> None:
-        """Send at once what the kernel takes, if nothing waits already."""
-        if self._unsent_bytes:
-            self._hold(data)
-            return
-        try:
-            sent = os.write(self._fd, data)
-        except BlockingIOError:
-            self._hold(data)
-            return
-        except OSError:
-            self._break()
-            return
-        self.active_at = self._loop.clock()
-        if sent < len(data):
-            self._hold(memoryview(data)[sent:])
-
-    def _hold(self, data: bytes | memoryview) -> None:
-        if self._pipe is not None:
-            self._unsent = [self._pipe.empty()]
-            self._return_pipe()
-        if self._unsent is None:
-            self._unsent = []
-        self._unsent.append(data)
-        self._unsent_bytes += len(data)
-        if not self.congested and (self._unsent_bytes > BUFFER_BYTES or self._relay_in is not None):
-            self._congest()
-
-    def _hold_pipe(self, pipe: Pipe) -> None:
-        """A relay has put bytes into ``pipe``; nothing else is unsent."""
-        self._pipe = pipe
-        self._unsent_bytes = pipe.held
-        self._flush()
-        if self._unsent_bytes and not self.congested:
-            self._congest()
-
-    def _flush(self) -> None:
-        """Send what is unsent, as far as the kernel takes it."""
-        try:
-            while self._unsent_bytes:
-                self._unsent_bytes -= self._flush_some()
-                self.active_at = self._loop.now
-        except BlockingIOError:
-            return
-        except OSError:
-            self._break()
-            return
-        self._sent_all()
-
-    def _flush_some(self) -> int:
-        if self._pipe is not None:
-            return self._pipe.drain(self._fd)
-        unsent = self._unsent
-        assert unsent is not None
-        sent = left = os.writev(self._fd, unsent[:PIECES_MAX])
-        whole = 0
-        while whole < len(unsent) and len(unsent[whole]) <= left:
-            left -= len(unsent[whole])
-            whole += 1
-        del unsent[:whole]
-        if left:
-            unsent[0] = memoryview(unsent[0])[left:]
-        return sent
-
-    def _sent_all(self) -> None:
-        self._unsent = None
-        self._return_pipe()
-        if self._phase == CLOSING:
-            self._lose(DONE)
-            return
-        if self._mute:
-            self._shut()
-        if self.congested:
-            self._relieve()
-
-    def _return_pipe(self) -> None:
-        pipe, self._pipe = self._pipe, None
-        if pipe is not None:
-            self._loop.pipes.take_back(pipe)
-
-    def _congest(self) -> None:
-        self.congested = True
-        if self._producer is not None:
-            self._producer.pauseProducing()
-
-    def _relieve(self) -> None:
-        self.congested = False
-        if self._relay_in is not None:
-            self._relay_in.resume()
-        if self._producer is not None:
-            self._producer.resumeProducing()
-
-    def loseWriteConnection(self) -> None:
-        """``Transport.loseWriteConnection``."""
-        if not self._mute:
-            self._mute = True
-            if self._relay_in is not None:
-                self._relay_in.stop()
-            if not self._unsent_bytes:
-                self._shut()
-
-    def _shut(self) -> None:
-        connection = borrowed(self._fd)
-        try:
-            connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # reset already, of which an event tells
-        finally:
-            connection.detach()
 
     # Back-pressure.
 
@@ -351,25 +200,8 @@ class EpollTransport:
         """``Transport.resumeProducing``."""
         if self._phase == OPEN and not self._ended:
             self._deaf = False
-            self.wake()
-
-    def wake(self) -> None:
-        """Deliver input that waits, later."""
-        if self._pending and not self._deaf:
-            self._later()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """``Transport.registerProducer``."""
-        if self._producer is not None:
-            raise RuntimeError(f"there is a producer already: {self._producer!r}")
-        if self._phase < LOST:
-            self._producer = producer
-            if self.congested:
-                producer.pauseProducing()
-
-    def unregisterProducer(self) -> None:
-        """``Transport.unregisterProducer``."""
-        self._producer = None
+            if self._pending:
+                self._loop.later(self)
 
     # The end.
 
@@ -378,9 +210,12 @@ class EpollTransport:
         if self._phase == OPEN:
             self._phase = CLOSING
             self._deaf = self._mute = True
-            self._stop_relays()
-            if not self._unsent_bytes:
+            if self._relay_in is not None or self._relay_out is not None:
+                self._stop_relays()
+            if self._unsent is None:
                 self._lose(DONE)
+        elif self._phase == BROKEN:
+            self._lose(BREAK)
 
     stopProducing = loseConnection
 
@@ -388,16 +223,6 @@ class EpollTransport:
         """``Transport.abortConnection``."""
         if self._phase != GONE:
             self._lose(ABORT)
-
-    def _break(self) -> None:
-        """Sending has failed. What the peer had sent before is still there, perhaps an answer that says why."""
-        self._mute = True
-        self._forget_unsent()
-        if self._phase == OPEN:
-            self._phase = BROKEN
-            self._later()
-        elif self._phase == CLOSING:
-            self._lose(BREAK)
 
     def _lose(self, reason: Failure) -> None:
         """It is over; the protocol hears of it later.
@@ -407,36 +232,30 @@ class EpollTransport:
         self._phase = LOST
         self._deaf = self._mute = True
         self._reason = reason
-        self._later()
+        if self._relay_in is not None:
+            self._relay_in.stalled = True
+        self._loop.later(self)
+
+    def _tell_loss(self) -> None:
+        self._phase = GONE
+        if self._relay_in is not None or self._relay_out is not None:
+            self._stop_relays()
+        if self._unsent is not None:
+            self._forget_unsent()
+        if self._reason is ABORT:
+            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        if self._connection is not None:
+            self._connection.detach()
+        self._loop.close(self._fd)
+        protocol, self._protocol = self._protocol, None
+        self._producer = None
+        protocol.connectionLost(self._reason)
 
     def _stop_relays(self) -> None:
         if self._relay_out is not None:
             self._relay_out.stop()
         if self._relay_in is not None:
             self._relay_in.stop()
-
-    def _later(self) -> None:
-        if not self._queued:
-            self._queued = True
-            self._loop.later(self)
-
-    def _forget_unsent(self) -> None:
-        self._unsent = None
-        self._unsent_bytes = 0
-        self._return_pipe()
-
-    def _tell_loss(self) -> None:
-        self._phase = GONE
-        self._forget_unsent()
-        self._stop_relays()
-        if self._reason is ABORT:
-            connection = borrowed(self._fd)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            connection.detach()
-        self._loop.close(self._fd)
-        protocol, self._protocol = self._protocol, None
-        self._producer = None
-        protocol.connectionLost(self._reason)
 
     # Who it is.
 
@@ -445,11 +264,7 @@ class EpollTransport:
         return self._peer
 
     def getHost(self) -> Address:
-        """Our end; ``0.0.0.0:0`` when it is asked for the first time after the loss."""
-        if self._host is None:
-            if self._phase == GONE:
-                return UNKNOWN
-            connection = borrowed(self._fd)
-            self._host = address_of(connection.getsockname())
-            connection.detach()
-        return self._host
+        """Our end; ``0.0.0.0:0`` after the loss, when there is none any more."""
+        if self._phase == GONE:
+            return UNKNOWN
+        return address_of(self._socket().getsockname())

@@ -64,15 +64,6 @@ class Pipe:
         self.held -= count
         return count
 
-    def empty(self) -> bytes:
-        """The bytes held, back in our own memory."""
-        data = b""
-        while self.held:
-            piece = os.read(self._outlet, self.held)
-            self.held -= len(piece)
-            data += piece
-        return data
-
     def close(self) -> None:
         """Give it back to the system, with whatever is in it."""
         os.close(self._inlet)

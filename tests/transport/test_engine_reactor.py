@@ -144,7 +144,7 @@ def test_a_reactor_that_loses_a_listener_closes_it() -> None:
     port = listener(reactor, listening)
     assert str(port.address) in port.logPrefix()
     assert port.fileno() == 99
-    port.connectionLost(Failure(errors.ConnectionLost()))  # type: ignore[no-untyped-call]
+    port.connectionLost(Failure(errors.ConnectionLost()))
     assert listening.closed
 
 
@@ -203,7 +203,7 @@ async def test_a_dial_from_a_bad_source_can_be_cancelled_too(world: RealWorld) -
 def test_what_the_reactor_says_in_our_words(
     kind: type[errors.ConnectError], number: int | None, reason: str | None, ours: bool, timed_out: bool
 ) -> None:
-    told = error_of(Failure(kind(number)))  # type: ignore[no-untyped-call]
+    told = error_of(Failure(kind(number)))
     assert reason is None or told.reason == reason
     assert (told.ours, told.timed_out) == (ours, timed_out)
 

@@ -1,0 +1,240 @@
+# mypy: allow-untyped-calls
+# Twisted's Failure is not annotated.
+"""The sending half of a connection on the epoll loop.
+
+``_unsent`` is what the kernel did not take at once; while there is something, everything else waits behind it. ``_mute`` says
+that writes are ignored: after a half-close, once closing.
+
+The last bytes before an end of file are held back by the kernel until it is decided what becomes of it, so that both leave in
+one segment. A new connection is acknowledged to the node with the first bytes for it, or by ``acknowledge``.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
+
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from nodebalancer.transport.engine import BUFFER_BYTES
+from nodebalancer.transport.epoll_loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll_unsent import Unsent
+
+if TYPE_CHECKING:
+    from nodebalancer.transport.epoll_relay import EpollRelay
+    from nodebalancer.transport.pipes import Pipe
+
+# Plain numbers: these are used for every connection.
+SHUT_WR: Final = int(socket.SHUT_WR)
+MSG_MORE: Final = int(socket.MSG_MORE)
+
+OPEN, CLOSING, BROKEN, LOST, GONE = range(5)
+"""The life of a connection, in one direction: ``CLOSING`` until all is sent; ``BROKEN`` when sending has failed but the peer's
+last words may still be read; ``LOST`` when all that is left is to tell the protocol, which is a task; ``GONE``."""
+
+# Failures take microseconds to make, and these never differ.
+DONE: Final = Failure(ConnectionDone())
+BREAK: Final = Failure(ConnectionLost())
+ABORT: Final = Failure(ConnectionAborted())
+
+
+class Sending:
+    """What ``EpollTransport`` is on its way out.
+
+    Attributes:
+        active_at: ``Transport.active_at``.
+        congested: ``Transport.congested``.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_fd",
+        "_loop",
+        "_mute",
+        "_phase",
+        "_producer",
+        "_relay_in",
+        "_unsent",
+        "active_at",
+        "congested",
+    )
+
+    _connection: socket.SocketType | None
+    _fd: int
+    _loop: EpollLoop
+    _mute: bool
+    _phase: int
+    _producer: Any
+    _relay_in: EpollRelay | None
+    _unsent: Unsent | None
+    active_at: float
+    congested: bool
+
+    def handle(self, events: int) -> None:
+        """``Handler.handle``."""
+
+    def run(self) -> None:
+        """``Handler.run``."""
+
+    def give_up(self) -> None:
+        """``Handler.give_up``."""
+
+    def _lose(self, reason: Failure) -> None:
+        """The connection is over."""
+
+    def write(self, data: bytes) -> None:
+        """``Transport.write``."""
+        if data and not self._mute:
+            self.send(data)
+
+    def writeSequence(self, iovec: Iterable[bytes]) -> None:
+        """``Transport.writeSequence``."""
+        self.write(b"".join(iovec))
+
+    def send(self, data: bytes) -> None:
+        """Send at once what the kernel takes, unless something waits already."""
+        if self._unsent is not None:
+            self._hold(data)
+            return
+        try:
+            sent = os.write(self._fd, data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._break()
+            return
+        self.active_at = self._loop.clock()
+        if sent < len(data):
+            self._hold(memoryview(data)[sent:] if sent else data)
+
+    def send_last(self, data: bytes) -> None:
+        """``send`` before what is probably the end: what closes this direction takes ``data`` along; else ``push`` it.
+
+        Nothing waits.
+        """
+        try:
+            sent = self._socket().send(data, MSG_MORE)
+        except OSError:  # also when it takes none now
+            self.send(data)
+            return
+        self.active_at = self._loop.clock()
+        if sent < len(data):
+            self._hold(memoryview(data)[sent:])
+
+    def acknowledge(self) -> None:
+        """Tell the peer now what the kernel was told to put off."""
+        if self._phase != GONE:
+            self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+    def push(self) -> None:
+        """It was not the end."""
+        if self._phase < LOST:
+            self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def send_pipe(self, pipe: Pipe) -> None:
+        """Send what ``pipe`` holds; nothing waits."""
+        self._unsent = Unsent(self._loop.pipes)
+        self._unsent.begin_with(pipe)
+        self._flush()
+        if self._unsent is not None:
+            self._congest()
+
+    def _hold(self, data: bytes | memoryview) -> None:
+        if self._unsent is None:
+            self._unsent = Unsent(self._loop.pipes)
+        self._unsent.add(data)
+        if self._unsent.bytes > BUFFER_BYTES or self._relay_in is not None:
+            self._congest()
+
+    def _flush(self) -> None:
+        """Send what is unsent, as far as the kernel takes it."""
+        unsent = self._unsent
+        assert unsent is not None
+        self.active_at = self._loop.now
+        try:
+            unsent.send(self._fd)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._break()
+            return
+        self._unsent = None
+        if self._phase == CLOSING:
+            self._lose(DONE)
+            return
+        if self._mute:
+            self._shut()
+        if self.congested:
+            self._relieve()
+
+    def _congest(self) -> None:
+        """We wait for this peer."""
+        if not self.congested:
+            self.congested = True
+            if self._relay_in is not None:
+                self._relay_in.stalled = True
+            if self._producer is not None:
+                self._producer.pauseProducing()
+
+    def _relieve(self) -> None:
+        self.congested = False
+        if self._relay_in is not None:
+            self._relay_in.resume()
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def loseWriteConnection(self) -> None:
+        """``Transport.loseWriteConnection``."""
+        if not self._mute:
+            self._mute = True
+            if self._relay_in is not None:
+                self._relay_in.stop()
+            if self._unsent is None:
+                self._shut()
+
+    def _shut(self) -> None:
+        try:  # noqa: SIM105 half a microsecond faster
+            self._socket().shutdown(SHUT_WR)
+        except OSError:
+            pass  # reset already, of which an event tells
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """``Transport.registerProducer``."""
+        if self._producer is not None:
+            raise RuntimeError(f"there is a producer already: {self._producer!r}")
+        if self._phase < LOST:
+            self._producer = producer
+            if self.congested:
+                producer.pauseProducing()
+
+    def unregisterProducer(self) -> None:
+        """``Transport.unregisterProducer``."""
+        self._producer = None
+
+    # Inside.
+
+    def _forget_unsent(self) -> None:
+        if self._unsent is not None:
+            self._unsent.forget()
+            self._unsent = None
+
+    def _socket(self) -> socket.SocketType:
+        """For what a bare descriptor is not enough for."""
+        if self._connection is None:
+            self._connection = borrowed(self._fd)
+        return self._connection
+
+    def _break(self) -> None:
+        """Sending has failed. What the peer had sent before is still there, perhaps an answer that says why."""
+        self._forget_unsent()
+        if self._phase == OPEN:
+            self._phase = BROKEN
+            self._mute = True
+            if self._relay_in is not None:
+                self._relay_in.stalled = True
+            self._loop.later(self)
+        else:
+            self._lose(BREAK)
