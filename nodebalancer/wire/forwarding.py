@@ -1,4 +1,4 @@
-"""Heads as they leave us: always written anew from what was read, never passed on as they came.
+"""Heads as they leave us: nothing that was not read, and all that is ours to say written anew.
 
 Towards nodes (R8, R9, RFC 9110 7.6):
 
@@ -66,10 +66,9 @@ class Forwarding:
         Raises:
             MessageError: 400 for a name with an underscore, where the config refuses those.
         """
-        version = b"0" if head.http10 else b"1"
-        lines = [b"%b %b HTTP/1.%b" % (head.method, head.target, version), b"Host: " + head.host, *head.fields]
-        if not head.host:
-            del lines[1]
+        if head.plain:
+            return b"%bX-Forwarded-For: %b\r\n%b" % (head.lines, client.encode(), self._ending)
+        lines: list[bytes] = []
         forwarded_for = client.encode()
         if (head.claims or head.forwarded_for) and self._trusts(client):
             lines += head.claims
@@ -79,7 +78,7 @@ class Forwarding:
         if head.max_forwards is not None:
             lines.append(b"Max-Forwards: %d" % (head.max_forwards - 1))
         lines += (b"X-Forwarded-For: " + forwarded_for, self._request_ending(head))
-        return b"\r\n".join(lines)
+        return head.lines + b"\r\n".join(lines)
 
     def upgrading(self, head: RequestHead) -> bool:
         """Whether this request is forwarded with its Upgrade."""
@@ -95,21 +94,20 @@ class Forwarding:
             request: What it answers.
             date: The value of Date, if the node has not sent one.
         """
-        lines = [_status_line(head), *head.fields]
+        lines = head.lines
         if head.length == CHUNKED and not request.http10:
-            lines.append(b"Transfer-Encoding: chunked")
+            lines += b"Transfer-Encoding: chunked\r\n"
         if not head.dated:
-            lines.append(b"Date: " + date)
-        lines.append(_CLOSE)
-        return b"\r\n".join(lines)
+            lines += b"Date: %b\r\n" % date
+        return lines + _CLOSE
 
     def interim(self, head: ResponseHead) -> bytes:
         """The whole head of a 1xx other than 101, for a client that is not of HTTP/1.0."""
-        return b"\r\n".join((_status_line(head), *head.fields, b"", b""))
+        return head.lines + b"\r\n"
 
     def switching(self, head: ResponseHead) -> bytes:
         """The whole head of a 101 whose ``upgrade`` is what was asked for."""
-        return b"\r\n".join((_status_line(head), *head.fields, _upgrade(head.upgrade)))
+        return head.lines + _upgrade(head.upgrade)
 
     def _request_ending(self, head: RequestHead) -> bytes:
         return self._proto + b"\r\n" + _upgrade(head.upgrade) if self.upgrading(head) else self._ending
@@ -120,11 +118,6 @@ class Forwarding:
         if self._underscores is Underscores.DROP:
             return []
         return [line for line in head.underscored if not imitates(line.partition(b":")[0])]
-
-
-def _status_line(head: ResponseHead) -> bytes:
-    """Always HTTP/1.1: the version is the sender's own, and that is us (RFC 9110 2.5)."""
-    return b"HTTP/1.1 %d %b" % (head.status, head.reason)
 
 
 def _upgrade(protocol: bytes | None) -> bytes:

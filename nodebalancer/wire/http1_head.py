@@ -10,13 +10,17 @@ Whatever is not plainly one request with one framing is refused, wherever an RFC
   HTTP/1.0. A response may repeat the same Content-Length.
 * No fold, control byte, bare CR or LF, blank before a colon, name that is not a token. A response is mended where
   RFC 9112 5 tells a proxy to: folds become a blank, blanks before colons go.
-* What concerns one connection only is not among ``fields``: hop-by-hop fields, and what Connection names, except a
+* What concerns one connection only is not among ``lines``: hop-by-hop fields, and what Connection names, except a
   few that nobody may remove (``http1_fields.HONOURED_NEVER``).
 * Expect: 100-continue in HTTP/1.1 is kept, others are refused with 417; in HTTP/1.0 Expect is dropped.
 
-Limits are in ``http1_lines``, which also tells how one pass over the bytes does nearly all of this. What is left for
-``http1_request`` and ``http1_response`` is one look-up a field, in a table that has the usual spellings of the usual
-names, and a call for the few fields that are ours to read. A name in no table is looked at more closely once.
+A head is read in one of three ways, which differ in nothing but speed:
+
+1. One pattern reads it whole, as nearly every head, and gives it to be forwarded in slices: ``http1_usual``.
+2. A request that begins so, and has more to say in its last lines, is read on from there line by line.
+3. ``http1_lines``, where the limits are too, cuts it into lines, and ``http1_request`` and ``http1_response`` read them:
+   one look-up a field, in a table that has the usual spellings of the usual names, and a call for the few fields that
+   are ours to read. A name in no table is looked at more closely once.
 """
 
 from __future__ import annotations

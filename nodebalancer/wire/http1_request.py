@@ -1,17 +1,19 @@
-"""Request heads: from field lines to what a proxy has to know. The rules are in ``http1_head``."""
+"""Request heads: from bytes to what a proxy has to know. The rules are in ``http1_head``."""
 
 from __future__ import annotations
 
 import re
 
+from nodebalancer.errors import MessageError
 from nodebalancer.wire.http1_fields import (
     CHUNKED,
     CLAIM_PREFIX,
     CLAIMS,
+    READ_IN_REQUESTS,
     UNSAID,
-    Head,
     check_encoding,
     dropped,
+    framing_of,
     imitates,
     length_of,
     named,
@@ -19,7 +21,16 @@ from nodebalancer.wire.http1_fields import (
     settle_upgrade,
     spellings,
 )
-from nodebalancer.wire.http1_lines import FIELDS_MAX, TOKEN, bad_request, request_lines
+from nodebalancer.wire.http1_lines import (
+    END,
+    FIELDS_MAX,
+    REQUEST_LINE_BYTES_MAX,
+    TOKEN,
+    bad_request,
+    request_lines,
+    tidy_lines,
+)
+from nodebalancer.wire.http1_usual import REQUEST
 
 _SLASH = ord("/")
 _NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
@@ -27,7 +38,7 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]++|\[[0-9A-Fa-f:.]++\])(?::[
 _ABSOLUTE = re.compile(rb"https?://([^/?]*+)(.*+)", re.IGNORECASE)
 
 
-class RequestHead(Head):
+class RequestHead:
     """The head of a request, read and found good.
 
     Attributes:
@@ -35,29 +46,56 @@ class RequestHead(Head):
         target: As to be forwarded: begins with ``/``, or is ``*`` (OPTIONS).
         http10: Whether it is HTTP/1.0; if not, it is 1.1.
         host: The Host field as to be forwarded; empty only in HTTP/1.0.
-        fields: The lines to be forwarded whoever asks, as ``Name: value``, in the client's order, with Content-Length
-            or Transfer-Encoding; Host and the fields below are apart.
+        lines: The request line, Host, and the fields to be forwarded whoever asks, each with its line end; the client's
+            order, framing last. The fields below are apart.
         length: The body's framing: bytes (0 when nothing is said), or ``CHUNKED``.
+        size: Bytes of the head in the buffer, with an empty line before it; what follows is body.
+
+    Few requests have any of the rest, and so ``plain`` says that there is none of it:
         expects_continue: Whether the client waits for a 100.
         upgrade: The one protocol the client offers to change to, in lower case, or None; never in HTTP/1.0.
         max_forwards: Of OPTIONS: how many proxies may still forward it, or None. 0: the answer is ours.
         forwarded_for: The values of X-Forwarded-For, one a field.
         claims: Other lines by which a client says who it is (``http1_fields.CLAIMS`` and ``X-Forwarded-*``).
         underscored: Lines whose name has an underscore.
-        options: What Connection names, in lower case, other than "close" and "keep-alive" alone.
-        size: Bytes of the head in the buffer, with an empty line before it; what follows is body.
     """
+
+    __slots__ = ("host", "length", "lines", "method", "size", "target")
+
+    plain: bool = True
+    http10: bool = False
+    expects_continue: bool = False
+    upgrade: bytes | None = None
+    max_forwards: int | None = None
+    forwarded_for: tuple[bytes, ...] = ()
+    claims: tuple[bytes, ...] = ()
+    underscored: tuple[bytes, ...] = ()
+
+    def __init__(self, method: bytes, target: bytes, host: bytes, lines: bytes, length: int, size: int) -> None:
+        self.method = method
+        self.target = target
+        self.host = host
+        self.lines = lines
+        self.length = length
+        self.size = size
+
+
+class _Reading(RequestHead):
+    """A request head that is read line by line."""
 
     __slots__ = (
         "claims",
         "expects_continue",
+        "fields",
         "forwarded_for",
-        "host",
+        "http10",
         "max_forwards",
-        "method",
-        "target",
+        "options",
         "underscored",
+        "upgrade",
     )
+
+    plain = False
 
     def __init__(self, method: bytes, target: bytes, http10: bool, size: int) -> None:
         self.method = method
@@ -65,17 +103,17 @@ class RequestHead(Head):
         self.http10 = http10
         self.size = size
         self.host = b""
-        self.fields: list[bytes] = []
         self.length = UNSAID
-        self.expects_continue = False
-        self.upgrade: bytes | None = None
-        self.max_forwards: int | None = None
-        self.forwarded_for: tuple[bytes, ...] = ()
-        self.claims: tuple[bytes, ...] = ()
-        self.underscored: tuple[bytes, ...] = ()
+        self.fields: list[bytes] = []
         self.options: set[bytes] = set()
+        self.expects_continue = False
+        self.upgrade = None
+        self.max_forwards = None
+        self.forwarded_for = self.claims = self.underscored = ()
 
-    bad = staticmethod(bad_request)
+    @staticmethod
+    def bad(rule: str) -> MessageError:
+        return bad_request(rule)
 
 
 def parse_request(data: bytes) -> RequestHead | None:
@@ -84,30 +122,90 @@ def parse_request(data: bytes) -> RequestHead | None:
     Raises:
         MessageError: 400, 405, 414, 417, 431, 501 or 505, as soon as it is certain. Nothing else is ever raised.
     """
+    head = None
+    if data[-4:] == END or data.find(END) >= 0:  # what comes byte by byte is matched once, not at every byte
+        head = _usual(data)
+    if head is None:
+        head = _by_lines(data)
+    if head is not None:
+        _settle_framing(head)
+    return head
+
+
+def _usual(data: bytes) -> RequestHead | None:
+    """The head, if it is one of ``http1_usual``'s, or begins as one."""
+    match = REQUEST.match(data)
+    if match is None or match.end() > REQUEST_LINE_BYTES_MAX:  # the smallest limit: none other can be passed either
+        return None
+    begin, method, target, host, framing, more, framing_too, rest, _ = match.groups(b"")
+    if framing and framing_too:
+        return None
+    length = framing_of(framing or framing_too)
+    if match.lastindex != REQUEST.groups:
+        head = _Reading(method, target, False, 0)
+        head.host, head.lines, head.length = host, begin + more + rest, length
+        return _read_rest(head, data, match.end())
+    return RequestHead(method, target, host, begin + more + rest, length, match.end())
+
+
+def _read_rest(head: _Reading, data: bytes, start: int) -> RequestHead | None:
+    """``head``, which is usual up to ``start``, with the lines that follow: the marks of proxies before us come last.
+
+    None, and nothing refused, where it has to be read again from the beginning.
+    """
+    cut = tidy_lines(data, start)
+    if cut is None:
+        return None
+    lines, head.size = cut
+    if head.size > REQUEST_LINE_BYTES_MAX or data.count(b"\r\n", 0, head.size) > FIELDS_MAX + 2:
+        return None
+    _read_lines(head, lines)
+    if not head.options <= READ_IN_REQUESTS:  # Connection may name what was passed over
+        return None
+    _settle_connection(head)
+    head.lines += b"\r\n".join((*head.fields, b""))
+    return head
+
+
+def _by_lines(data: bytes) -> RequestHead | None:
+    """The head, however it is written."""
     cut = request_lines(data)
     if cut is None:
         return None
     method, target, http10, lines, size = cut
     if len(lines) > FIELDS_MAX:
         raise bad_request(f"over {FIELDS_MAX} fields, RFC 9110 5.4", 431)
-    head = RequestHead(method, target, http10, size)
-    keep = head.fields.append
-    for line in lines:
-        name, _, value = line.partition(b": ")
-        read = _READERS.get(name, _unusual)
-        if read is None:
-            keep(line)
-        else:
-            read(head, line, value)
+    head = _Reading(method, target, http10, size)
+    _read_lines(head, lines)
     _finish(head)
     return head
 
 
-def _unusual(head: RequestHead, line: bytes, value: bytes) -> None:
+def _read_lines(head: _Reading, lines: list[bytes]) -> None:
+    keep = head.fields.append
+    for line in lines:
+        name, _, value = line.partition(b": ")
+        read = READERS.get(name, _unlisted)
+        if read is None:
+            keep(line)
+        else:
+            read(head, line, value)
+
+
+def _settle_framing(head: RequestHead) -> None:
+    if head.length == UNSAID:
+        head.length = 0
+    elif head.length == CHUNKED:
+        head.lines += b"Transfer-Encoding: chunked\r\n"
+    else:
+        head.lines += b"Content-Length: %d\r\n" % head.length
+
+
+def _unlisted(head: _Reading, line: bytes, value: bytes) -> None:
     """A field whose name is in no table as it is spelt."""
     name = line.partition(b":")[0]
     lower = name.lower()
-    if read := _READERS.get(lower):
+    if read := READERS.get(lower):
         read(head, line, value)
     elif lower in CLAIMS or lower.startswith(CLAIM_PREFIX):
         head.claims += (line,)
@@ -117,7 +215,7 @@ def _unusual(head: RequestHead, line: bytes, value: bytes) -> None:
         head.fields.append(line)
 
 
-def _finish(head: RequestHead) -> None:
+def _finish(head: _Reading) -> None:
     """What can be said only once all fields are known."""
     if head.method in _NOT_SERVED:
         raise bad_request("CONNECT and TRACE are not served, RFC 9110 9.3", 405)
@@ -125,8 +223,14 @@ def _finish(head: RequestHead) -> None:
         raise bad_request("no Host, RFC 9112 3.2")
     if head.target[0] != _SLASH:
         _check_other_target(head)
-    if head.length == UNSAID:
-        head.length = 0
+    _settle_connection(head)
+    host = b"Host: %b\r\n" % head.host if head.host else b""
+    begin = b"%b %b HTTP/1.%d\r\n%b" % (head.method, head.target, not head.http10, host)
+    head.lines = begin + b"\r\n".join((*head.fields, b""))
+
+
+def _settle_connection(head: _Reading) -> None:
+    """What Connection says, once all fields are known."""
     if head.options:
         remove_named(head)
         head.underscored = tuple(line for line in head.underscored if not named(line, head.options))
@@ -134,7 +238,7 @@ def _finish(head: RequestHead) -> None:
         settle_upgrade(head)
 
 
-def _check_other_target(head: RequestHead) -> None:
+def _check_other_target(head: _Reading) -> None:
     """A target that is no path: ``*``, or an absolute one, which is taken apart (RFC 9112 3.2.2, 3.2.4)."""
     if head.method == b"OPTIONS" and head.target == b"*":
         return
@@ -149,7 +253,7 @@ def _check_other_target(head: RequestHead) -> None:
         head.target = b"*"
 
 
-def _host(head: RequestHead, line: bytes, value: bytes) -> None:
+def _host(head: _Reading, line: bytes, value: bytes) -> None:
     if head.host:
         raise bad_request("two Host, RFC 9112 3.2")
     if not _HOST.fullmatch(value):
@@ -157,23 +261,21 @@ def _host(head: RequestHead, line: bytes, value: bytes) -> None:
     head.host = value
 
 
-def _content_length(head: RequestHead, line: bytes, value: bytes) -> None:
+def _content_length(head: _Reading, line: bytes, value: bytes) -> None:
     if head.length >= 0:
         raise bad_request("two Content-Length, RFC 9112 6.3")
     head.length = length_of(head, value)
-    head.fields.append(b"Content-Length: %d" % head.length)
 
 
-def _transfer_encoding(head: RequestHead, line: bytes, value: bytes) -> None:
+def _transfer_encoding(head: _Reading, line: bytes, value: bytes) -> None:
     check_encoding(head)
     if value.lower() != b"chunked":
         status = 501 if TOKEN.fullmatch(value) else 400
         raise bad_request("Transfer-Encoding is not chunked, RFC 9112 6.1", status)
     head.length = CHUNKED
-    head.fields.append(b"Transfer-Encoding: chunked")
 
 
-def _expect(head: RequestHead, line: bytes, value: bytes) -> None:
+def _expect(head: _Reading, line: bytes, value: bytes) -> None:
     if head.http10:
         return
     if value.lower() != b"100-continue":
@@ -183,7 +285,7 @@ def _expect(head: RequestHead, line: bytes, value: bytes) -> None:
     head.expects_continue = True
 
 
-def _max_forwards(head: RequestHead, line: bytes, value: bytes) -> None:
+def _max_forwards(head: _Reading, line: bytes, value: bytes) -> None:
     if head.method != b"OPTIONS":
         head.fields.append(line)
         return
@@ -192,11 +294,11 @@ def _max_forwards(head: RequestHead, line: bytes, value: bytes) -> None:
     head.max_forwards = int(value)
 
 
-def _forwarded_for(head: RequestHead, line: bytes, value: bytes) -> None:
+def _forwarded_for(head: _Reading, line: bytes, value: bytes) -> None:
     head.forwarded_for += (value,)
 
 
-_READERS = spellings(
+READERS = spellings(
     {
         b"Host": _host,
         b"Content-Length": _content_length,

@@ -55,7 +55,7 @@ def test_a_request_is_written_anew() -> None:
         b"accept:*/* ", b"content-length: 005", b"Connection: keep-alive", b"X-One: 1", line=b"PUT /a HTTP/1.1"
     )
     assert forwarding().request(sent, CLIENT) == head(
-        b"PUT /a HTTP/1.1", b"Host: a.example", b"accept: */*", b"Content-Length: 5", b"X-One: 1", *OURS
+        b"PUT /a HTTP/1.1", b"Host: a.example", b"accept: */*", b"X-One: 1", b"Content-Length: 5", *OURS
     )
 
 
