@@ -158,9 +158,10 @@ def discard(self: Exchange, data: bytes) -> None:
         self.end(self.outcome)
 
 
-def close_client(self: Exchange) -> None:
+def close_client(self: Exchange, last: bytes = b"") -> None:
     self.state = self.CLOSING
-    self.transport.loseConnection()
+    self.bytes_out += len(last)
+    self.transport.write_last(last)
     self.arm(self.live.wanted.timeout_client)
 
 

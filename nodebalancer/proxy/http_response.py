@@ -97,8 +97,7 @@ def begin_response(self: Exchange, head: ResponseHead, data: bytes) -> None:
     new = self.forwarding.response(head, self.request, b"" if head.dated else http_date())
     length = head.length
     if 0 <= length <= len(data):
-        self.send(new + data[:length])
-        finish_response(self)
+        finish_response(self, new + data[:length])
         return
     wanted = self.live.wanted
     self.state = self.RESPONDING if self.state is self.WAITING else self.ANSWERED_EARLY
@@ -130,10 +129,10 @@ def pass_chunks(self: Exchange, data: bytes) -> None:
         out = payload
     else:
         out = (chunk(payload) if payload else b"") + (LAST_CHUNK if reader.done else b"")
-    if out:
-        self.send(out)
     if reader.done:
-        finish_response(self)
+        finish_response(self, out)
+    elif out:
+        self.send(out)
 
 
 def end_response(self: Exchange) -> None:
@@ -144,17 +143,18 @@ def end_response(self: Exchange) -> None:
         cut_short(self)
 
 
-def finish_response(self: Exchange) -> None:
-    """The client has been handed all of it."""
+def finish_response(self: Exchange, last: bytes = b"") -> None:
+    """``last`` is the end of what the client gets; all else it has been handed."""
     if self.response_body is not None:
         self.transport.unregisterProducer()
     if self.missing:
         stop_upload(self)
-    self.leave_node(reset=self.down is None or not self.down.ended)
-    if self.excess or self.missing:
+    if self.missing or self.excess:
+        self.send(last)
         linger(self)
     else:
-        close_client(self)
+        close_client(self, last)
+    self.leave_node(reset=self.down is None or not self.down.ended)
 
 
 def cut_short(self: Exchange, clean: bool = False) -> None:

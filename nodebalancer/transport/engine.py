@@ -49,6 +49,9 @@ class Transport(Protocol):
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """``write`` of the joined pieces."""
 
+    def write_last(self, data: bytes) -> None:
+        """``write``, then ``loseConnection``; the end of file may leave with the last bytes."""
+
     def loseConnection(self) -> None:
         """Send what was written, then close both directions. ``connectionLost`` follows; nothing is read any more."""
 

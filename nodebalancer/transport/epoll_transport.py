@@ -205,6 +205,15 @@ class EpollTransport(Sending):
 
     # The end.
 
+    def write_last(self, data: bytes) -> None:
+        """``Transport.write_last``."""
+        if data and not self._mute:
+            if self._unsent is None:
+                self.send_last(data)
+            else:
+                self.send(data)
+        self.loseConnection()
+
     def loseConnection(self) -> None:
         """``Transport.loseConnection``."""
         if self._phase == OPEN:

@@ -199,6 +199,11 @@ class Stream:
         """``write`` of the joined pieces."""
         self.write(b"".join(iovec))
 
+    def write_last(self, data: bytes) -> None:
+        """``Transport.write_last``."""
+        self.write(data)
+        self.loseConnection()
+
     def loseWriteConnection(self) -> None:
         """``Transport.loseWriteConnection``."""
         if not self._closing and not self._write_shut:

@@ -64,6 +64,23 @@ async def test_closing_sends_what_was_written_and_ignores_what_comes_after(world
     assert recorder.reason.type is ConnectionDone
 
 
+@pytest.mark.parametrize("before", [b"", b"first ", MUCH])
+@pytest.mark.parametrize("last", [b"", b"last", MUCH])
+async def test_the_last_words_and_the_end_of_file(world: World, side: str, before: bytes, last: bytes) -> None:
+    recorder, peer = await world.connection(side)
+    peer.reading = False
+    recorder.transport.write(before)
+    with recorder.hears_nothing():
+        recorder.transport.write_last(last)
+        recorder.transport.write_last(b"too late")
+    peer.reading = True
+    await world.until(lambda: peer.ended and recorder.ended)
+    assert peer.received == before + last
+    assert recorder.events == ["made", "lost"]
+    assert recorder.reason is not None
+    assert recorder.reason.type is ConnectionDone
+
+
 async def test_nothing_is_read_once_a_protocol_closes(world: World, side: str) -> None:
     recorder, peer = await world.connection(side)
     peer.reading = False
