@@ -223,14 +223,13 @@ class ClientSide:
         if len(self.tried) >= DIALS_MAX:
             return False
         live = self.live
-        engine = live.engine
-        member = live.pool.pick(self.peer, engine.now, self.tried)
+        member = live.pool.pick(self.peer, self.transport.active_at, self.tried)
         if member is None:
             return False
         self.member = member
         address = member.node.address
         source = live.source_for(address.host) if live.sources else None
-        self.dial = engine.connect(address, NodeSide(self), timeout=live.wanted.timeout_connect, source=source)
+        self.dial = live.engine.connect(address, NodeSide(self), timeout=live.wanted.timeout_connect, source=source)
         return True
 
     def give_up_node(self, error: DialError) -> Outcome:

@@ -44,6 +44,7 @@ from nodebalancer.proxy.http_request import (
     send_request,
     time_out_upload,
     try_next_node,
+    wait_for_dial,
 )
 from nodebalancer.proxy.http_response import (
     answer_for_bad_node,
@@ -77,7 +78,7 @@ class HTTPClient(Exchange):
         client_lost=lose_client,
         node_connected=send_request,
         node_unreachable=try_next_node,
-        expired=IGNORE,  # the deadline for the head; dials have the engine's
+        expired=wait_for_dial,
         stopped=end_at_once,
     )
     """A node is being dialled; the client is paused, unless its request is whole."""

@@ -1,4 +1,9 @@
-"""An HTTP exchange: what is known of it, and how it ends."""
+"""An HTTP exchange: what is known of it, and how it ends.
+
+Note [Deadline]. An exchange goes through its states in microseconds, and arming costs something in each. So it is not armed
+when a state is entered: the deadline never lies further ahead than the shortest of the time-outs, and the handler of
+``expired`` in each state computes from the time of the last byte what is left of its own, and looks again then.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +29,7 @@ class Exchange(ClientSide):
     """A client of an http config, its request, and the connection to a node.
 
     Attributes:
+        began_at: Engine time of the accept.
         buffer: What has come in of the head that is being read: first the request's, later the response's.
         forwarding: The rules that held when the client came.
         request: The request's head.
@@ -40,6 +46,7 @@ class Exchange(ClientSide):
     """
 
     __slots__ = (
+        "began_at",
         "buffer",
         "excess",
         "for_tunnel",
@@ -63,6 +70,7 @@ class Exchange(ClientSide):
     until_close: bool
     lingered: int
     linger_until: float
+    began_at: float
 
     STATE_NAMES: Final = (
         "READING",
@@ -100,17 +108,13 @@ class Exchange(ClientSide):
 
     def begin(self) -> None:
         live = self.live
-        self.deadline = live.engine.deadline(live.wanted.timeout_request, self.expired)
+        self.began_at = self.transport.active_at
+        self.deadline = live.engine.deadline(live.shortest_timeout, self.expired)
 
     def send(self, data: bytes) -> None:
         """To the client."""
         self.bytes_out += len(data)
         self.transport.write(data)
-
-
-def wait_for_response(self: Exchange) -> None:
-    self.state = self.WAITING
-    self.arm(self.live.wanted.timeout_server)
 
 
 def stop_upload(self: Exchange) -> None:
@@ -122,11 +126,16 @@ def stop_upload(self: Exchange) -> None:
 
 
 def still_time(self: Exchange, seconds: float) -> bool:
-    """Whether something moved in the last ``seconds``; if so, expire when that will not be true any more."""
+    """Whether something moved in the last ``seconds``; if so, look again before that is not true any more. See Note [Deadline]."""
     left = seconds - self.idle_seconds()
     if left > 0:
-        self.arm(left)
+        look_again(self, left)
     return left > 0
+
+
+def look_again(self: Exchange, seconds: float) -> None:
+    """Expire in ``seconds``, or earlier."""
+    self.arm(min(seconds, self.live.shortest_timeout))
 
 
 # LINGERING, CLOSING: all has been said.
@@ -162,7 +171,6 @@ def close_client(self: Exchange, last: bytes = b"") -> None:
     self.state = self.CLOSING
     self.bytes_out += len(last)
     self.transport.write_last(last)
-    self.arm(self.live.wanted.timeout_client)
 
 
 def end_lingering(self: Exchange) -> None:

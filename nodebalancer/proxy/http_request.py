@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.errors import DialError, MessageError
-from nodebalancer.proxy.http_exchange import Exchange, answer_client, still_time, stop_upload, wait_for_response
+from nodebalancer.proxy.http_exchange import Exchange, answer_client, look_again, still_time, stop_upload
 from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
 from nodebalancer.wire.http1_head import CHUNKED, RequestHead, parse_request
 
@@ -91,7 +91,11 @@ def give_up_request(self: Exchange) -> None:
 
 def refuse_slow_head(self: Exchange) -> None:
     """408, or for a client that has sent nothing at all (browsers connect ahead of need) a silent close."""
-    if self.buffer:
+    live = self.live
+    left = self.began_at + live.wanted.timeout_request - live.engine.now
+    if left > 0:
+        look_again(self, left)
+    elif self.buffer:
         answer_client(self, 408, Outcome.CLIENT_TIMED_OUT, "http_request_error")
     else:
         self.transport.loseConnection()
@@ -113,17 +117,20 @@ def send_request(self: Exchange) -> None:
     assert node is not None
     node.write(self.to_node)
     self.to_node = b""
-    wanted = self.live.wanted
     if self.missing == 0:
-        wait_for_response(self)
+        self.state = self.WAITING
         return
     self.state = self.UPLOADING
-    self.arm(min(wanted.timeout_client, wanted.timeout_server))
     if self.missing == CHUNKED:
         node.registerProducer(self.transport, True)
         self.transport.resumeProducing()
     else:
         self.up = self.live.engine.relay(self.transport, node, limit=self.missing, done=self.client_finished)
+
+
+def wait_for_dial(self: Exchange) -> None:
+    """The engine has the deadline of the dial."""
+    look_again(self, self.live.wanted.timeout_connect)
 
 
 # UPLOADING, ANSWERED_EARLY: the request's body is under way.
@@ -156,7 +163,7 @@ def refuse_body(self: Exchange, error: MessageError) -> None:
 def finish_upload(self: Exchange) -> None:
     if end_upload(self):
         let_client_be_heard(self)
-        wait_for_response(self)
+        self.state = self.WAITING
     else:
         self.abort(Outcome.CLIENT_LEFT)
 

@@ -94,14 +94,12 @@ def begin_response(self: Exchange, head: ResponseHead, data: bytes) -> None:
     if head.status >= 500 and head.status not in NODE_FAULTLESS:
         self.outcome = Outcome.SERVER_ERROR
     self.buffer = b""
-    new = self.forwarding.response(head, self.request, b"" if head.dated else http_date())
+    new = self.forwarding.response(head, self.request, http_date)
     length = head.length
     if 0 <= length <= len(data):
         finish_response(self, new + data[:length])
         return
-    wanted = self.live.wanted
     self.state = self.RESPONDING if self.state is self.WAITING else self.ANSWERED_EARLY
-    self.arm(min(wanted.timeout_client, wanted.timeout_server))
     if length == CHUNKED:
         self.response_body = ChunkedReader()
         self.send(new)

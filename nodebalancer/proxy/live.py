@@ -41,6 +41,7 @@ class LiveConfig:
         engine: Where its sockets are.
         gate: The NodeBalancer's.
         watcher: Called when a connection has left, by whoever waits for the last one.
+        shortest_timeout: Of those that an exchange has before it becomes a tunnel.
         sources: ``outgoing_address`` in turn, by whether they are IPv6; empty for the system's choice.
         forwarding: How request and response heads are written (http only).
     """
@@ -54,6 +55,7 @@ class LiveConfig:
         "gate",
         "path",
         "pool",
+        "shortest_timeout",
         "sources",
         "wanted",
         "watcher",
@@ -74,6 +76,7 @@ class LiveConfig:
     def update(self, wanted: PortConfig, trusted: tuple[Network, ...]) -> None:
         """Do from now on what ``wanted`` says; ``trusted`` are the NodeBalancer's ``trusted_proxies``."""
         self.wanted = wanted
+        self.shortest_timeout = min(wanted.timeout_request, wanted.timeout_client, wanted.timeout_server)
         self.pool.update(wanted.nodes)
         self._quiet_until.clear()
         self.sources = {

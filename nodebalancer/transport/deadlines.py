@@ -31,16 +31,17 @@ class CoarseDeadline:
 
     __slots__ = ("_at", "_callback", "_deadlines", "_live")
 
-    def __init__(self, deadlines: Deadlines, callback: Callable[[], None]) -> None:
+    def __init__(self, deadlines: Deadlines, callback: Callable[[], None], at: float) -> None:
         self._deadlines = deadlines
         self._callback = callback
-        self._live = False
-        self._at = 0.0
+        self._at = at
+        self._live = True
 
     def rearm(self, seconds: float) -> None:
         """Fire ``seconds`` from now, whenever it was to fire before, and also if it has fired or was cancelled."""
         self._at = self._deadlines.now() + seconds
         if not self._live:
+            self._live = True
             self._deadlines._add(self)
 
     def cancel(self) -> None:
@@ -59,6 +60,8 @@ class Deadlines:
         now: Monotonic seconds. (A reactor's own ``seconds`` follow the wall clock, which can be set.)
     """
 
+    __slots__ = ("_clock", "_live", "_loop", "_ticked_at", "_ticking", "now")
+
     def __init__(self, clock: IReactorTime, now: Callable[[], float]) -> None:
         self.now = now
         self._clock = clock
@@ -73,12 +76,11 @@ class Deadlines:
 
     def deadline(self, seconds: float, callback: Callable[[], None]) -> CoarseDeadline:
         """``Engine.deadline``."""
-        deadline = CoarseDeadline(self, callback)
-        deadline.rearm(seconds)
+        deadline = CoarseDeadline(self, callback, self.now() + seconds)
+        self._add(deadline)
         return deadline
 
     def _add(self, deadline: CoarseDeadline) -> None:
-        deadline._live = True
         self._live.add(deadline)
         if not self._ticking:
             self._ticking = True

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred
 from nodebalancer.fields import Address
 from nodebalancer.transport import engine as seam
 from nodebalancer.transport.addresses import listen_error
-from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
+from nodebalancer.transport.deadlines import Deadlines
 from nodebalancer.transport.epoll_dial import Dials, EpollDial
 from nodebalancer.transport.epoll_listener import EpollListener, Shortage
 from nodebalancer.transport.epoll_loop import EpollLoop
@@ -31,6 +31,9 @@ class EpollEngine:
 
     It has no descriptor before the first ``listen`` or ``connect``, and none after the last connection and listener.
 
+    Attributes:
+        deadline: ``Engine.deadline``.
+
     Args:
         reactor: Any that watches descriptors (``IReactorFDSet``, ``IReactorTime``); polls the set, and has the timers.
         pipe_bytes: Kernel memory for pipes; 0: relays copy.
@@ -43,6 +46,7 @@ class EpollEngine:
         self._reactor = reactor
         self._loop = EpollLoop(reactor, now, PipePool(pipe_bytes))
         self._deadlines = Deadlines(reactor, now)
+        self.deadline = self._deadlines.deadline
         self._dials = Dials(self._loop, self._deadlines)
         self._shortage = Shortage(now)
 
@@ -98,10 +102,6 @@ class EpollEngine:
     ) -> EpollRelay:
         """``Engine.relay``."""
         return EpollRelay(source, sink, limit, done)  # type: ignore[arg-type] # they are, and asking takes time
-
-    def deadline(self, seconds: float, callback: Callable[[], None]) -> CoarseDeadline:
-        """``Engine.deadline``."""
-        return self._deadlines.deadline(seconds, callback)
 
     def _listener(
         self,

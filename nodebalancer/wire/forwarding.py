@@ -84,7 +84,7 @@ class Forwarding:
         """Whether this request is forwarded with its Upgrade."""
         return head.upgrade in self._upgrades
 
-    def response(self, head: ResponseHead, request: RequestHead, date: bytes) -> bytes:
+    def response(self, head: ResponseHead, request: RequestHead, date: Callable[[], bytes]) -> bytes:
         """The whole head of a final response for the client, with its empty line.
 
         A client of HTTP/1.0 gets no Transfer-Encoding: chunks are taken off, and the end of file ends the body.
@@ -92,13 +92,13 @@ class Forwarding:
         Args:
             head: The node's; not a 1xx.
             request: What it answers.
-            date: The value of Date, if the node has not sent one.
+            date: The value of Date; asked if the node has sent none.
         """
         lines = head.lines
         if head.length == CHUNKED and not request.http10:
             lines += b"Transfer-Encoding: chunked\r\n"
         if not head.dated:
-            lines += b"Date: %b\r\n" % date
+            lines += b"Date: %b\r\n" % date()
         return lines + _CLOSE
 
     def interim(self, head: ResponseHead) -> bytes:

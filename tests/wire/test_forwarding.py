@@ -146,25 +146,27 @@ def test_max_forwards_is_counted_down() -> None:
 
 def test_a_response_is_written_anew() -> None:
     answered = response(b"server:x", b"Date: now", b"Connection: keep-alive", b"Content-Length: 05", b"Set-Cookie: a=b")
-    assert forwarding().response(answered, request(), DATE) == head(
+    assert forwarding().response(answered, request(), lambda: DATE) == head(
         b"HTTP/1.1 200 OK", b"server: x", b"Date: now", b"Set-Cookie: a=b", b"Content-Length: 5", b"Connection: close"
     )
 
 
 def test_a_response_without_date_gets_one() -> None:
     answered = response(line=b"HTTP/1.0 404 Not Found")
-    assert forwarding().response(answered, request(), DATE) == head(
+    assert forwarding().response(answered, request(), lambda: DATE) == head(
         b"HTTP/1.1 404 Not Found", b"Date: " + DATE, b"Connection: close"
     )
 
 
 def test_chunks_are_for_clients_that_know_them() -> None:
     answered = response(b"Transfer-Encoding: chunked", b"Date: now")
-    assert forwarding().response(answered, request(), DATE) == head(
+    assert forwarding().response(answered, request(), lambda: DATE) == head(
         b"HTTP/1.1 200 OK", b"Date: now", b"Transfer-Encoding: chunked", b"Connection: close"
     )
     old = request(line=b"GET / HTTP/1.0")
-    assert forwarding().response(answered, old, DATE) == head(b"HTTP/1.1 200 OK", b"Date: now", b"Connection: close")
+    assert forwarding().response(answered, old, lambda: DATE) == head(
+        b"HTTP/1.1 200 OK", b"Date: now", b"Connection: close"
+    )
 
 
 def test_interim_responses_pass() -> None:

@@ -184,7 +184,7 @@ def test_any_valid_response_reaches_the_client_with_its_meaning(
     client.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())
     body = {CHUNKED: chunk(b"hello!!") + LAST_CHUNK, 7: b"hello!!", 0: b""}.get(head.length, b"hello!!")
-    client.receive_data(FORWARDING.response(head, request, b"now") + body)
+    client.receive_data(FORWARDING.response(head, request, lambda: b"now") + body)
     client.receive_data(b"")
     response = client.next_event()
     assert isinstance(response, h11.Response)

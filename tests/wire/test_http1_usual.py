@@ -221,7 +221,11 @@ def meaning_of_response(data: bytes, method: bytes) -> object:
     except MessageError as error:
         return error.status, error.rule
     assert parsed is not None
-    written = (TRUSTING.response(parsed, request(), b"now"), TRUSTING.interim(parsed), TRUSTING.switching(parsed))
+    written = (
+        TRUSTING.response(parsed, request(), lambda: b"now"),
+        TRUSTING.interim(parsed),
+        TRUSTING.switching(parsed),
+    )
     return parsed.status, parsed.length, parsed.upgrade, [sorted_lines(lines) for lines in written]
 
 
