@@ -66,7 +66,6 @@ class Exchange(ClientSide):
 
     # Set when they begin to mean something.
     request: RequestHead
-    for_tunnel: bytes
     until_close: bool
     lingered: int
     linger_until: float
@@ -100,6 +99,7 @@ class Exchange(ClientSide):
         self.method = b"GET"
         self.to_node = b""
         self.missing = 0
+        self.for_tunnel = b""
         self.request_body: ChunkedReader | None = None
         self.response_body: ChunkedReader | None = None
         self.outcome = Outcome.SERVED

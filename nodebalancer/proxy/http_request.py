@@ -27,7 +27,8 @@ def read_request(self: Exchange, data: bytes) -> None:
         if request.max_forwards == 0:
             answer_client(self, 200, Outcome.SERVED)
             return
-        take_early_body(self, request, data[request.size :])
+        if request.length or len(data) > request.size:
+            take_early_body(self, request, data[request.size :])
     except MessageError as e:
         refuse_request(self, e)
         return
@@ -47,15 +48,12 @@ def take_early_body(self: Exchange, request: RequestHead, body: bytes) -> None:
     if request.length == CHUNKED:
         self.request_body = ChunkedReader()
         self.missing = CHUNKED
-        self.for_tunnel = b""
         if body:
             take_chunks(self, self.request_body, body)
         return
     if len(body) <= request.length:
-        if body:
-            self.to_node += body
+        self.to_node += body
         self.missing = request.length - len(body)
-        self.for_tunnel = b""
         return
     self.to_node += body[: request.length]
     self.for_tunnel = body[request.length :]
