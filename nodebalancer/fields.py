@@ -213,12 +213,14 @@ class ListOf(Kind[tuple[T, ...]]):
 
     def read(self, text: str) -> tuple[T, ...]:
         parts = [part.strip() for part in re.split(r"[,\n]", text)]
-        values = []
+        values, wrong = [], []
         for part in filter(None, parts):
             try:
                 values.append(self.item.read(part))
             except ValueError as e:
-                raise ValueError(f"{part!r}: {e}") from None
+                wrong.append(f"{part!r}: {e}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
         if len(values) < self.at_least:
             raise ValueError(f"expected {self.expected}")
         if len(set(values)) < len(values):

@@ -111,6 +111,7 @@ def test_values_that_are_taken(kind: Kind[Any], text: str, value: object) -> Non
         (CIDR(), "fe80::%eth0/64", f"not a network; expected {CIDR.expected}"),
         (CIDR(), "192.0.2.0/33", f"not a network; expected {CIDR.expected}"),
         (ListOf(SECONDS), "1, x", "'x': not a whole number; expected a whole number from 1 to 30 seconds"),
+        (ListOf(Flag()), "x, true, y", "'x': expected true or false; 'y': expected true or false"),
         (ListOf(SECONDS), "1, 2, 01", "the same value is listed twice"),
         (ListOf(SECONDS, at_least=1), " , ", "expected a list (with commas) of: a whole number from 1 to 30 seconds"),
         (Lines(), "a\n# b", "'# b' looks like a comment; comments stand on lines of their own"),

@@ -1,7 +1,7 @@
 """What signals mean to us.
 
 SIGTERM and SIGINT ask for an orderly stop, after which we exit with status 0; a second one ends at once. SIGHUP will be the
-reload. SIGUSR1 is twistd's, which rotates its log with it.
+reload. SIGUSR1 is twistd's, which rotates its log with it; without a log file twistd leaves it alone, and it would kill us.
 
 twistd's own handlers for SIGTERM and SIGINT remember the signal and send it to themselves again at the end, so that the
 process would not exit 0. The reactor sets them when it starts to run; ours go in after that.
@@ -27,14 +27,20 @@ class Signals:
         reactor: What is stopped (``IReactorCore``, ``IReactorFromThreads``).
         end_now: Called for each signal to stop that comes while we are stopping.
         set_handler: ``signal.signal``.
+        get_handler: ``signal.getsignal``.
     """
 
     def __init__(
-        self, reactor: Any, end_now: Callable[[], object], set_handler: Callable[..., object] = signal.signal
+        self,
+        reactor: Any,
+        end_now: Callable[[], object],
+        set_handler: Callable[..., object] = signal.signal,
+        get_handler: Callable[[int], object] = signal.getsignal,
     ) -> None:
         self._reactor = reactor
         self._end_now = end_now
         self._set_handler = set_handler
+        self._get_handler = get_handler
 
     def install(self) -> None:
         """Handle signals from now on, and again once the reactor has set its own handlers.
@@ -48,6 +54,8 @@ class Signals:
         self._set_handler(signal.SIGTERM, self._later(self._stop))
         self._set_handler(signal.SIGINT, self._later(self._stop))
         self._set_handler(signal.SIGHUP, self._later(self._reload))
+        if self._get_handler(signal.SIGUSR1) is signal.SIG_DFL:
+            self._set_handler(signal.SIGUSR1, self._later(self._rotate))
 
     def _later(self, handle: Callable[[str], None]) -> Callable[[int, FrameType | None], None]:
         """A handler that lets the reactor call ``handle`` with the signal's name, where it interrupts nothing."""
@@ -64,3 +72,6 @@ class Signals:
 
     def _reload(self, name: str) -> None:
         log.warn("{name}: reloading is not available yet; restart to use changed settings", name=name)
+
+    def _rotate(self, name: str) -> None:
+        log.info("{name}: there is no log file to rotate", name=name)

@@ -27,7 +27,6 @@ from nodebalancer.proxy.connection import IGNORE, Row, row
 from nodebalancer.proxy.http_exchange import (
     Exchange,
     close_client,
-    discard,
     end_at_once,
     end_lingering,
     lose_client,
@@ -132,8 +131,7 @@ class HTTPClient(Exchange):
     """The response's body is under way."""
 
     LINGERING = row(
-        IGNORE,  # the node has been left; its loss may still come
-        client_sent=discard,
+        IGNORE,  # what the client sends; and the node has been left, but its loss may still come
         client_finished=close_client,
         client_lost=see_client_off,
         expired=end_lingering,

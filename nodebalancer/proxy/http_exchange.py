@@ -19,10 +19,11 @@ from nodebalancer.wire.http1_body import ChunkedReader
 from nodebalancer.wire.http1_head import RequestHead
 
 LINGER_SECONDS: Final = 2.0
-"""How long a client may still send after our answer; nginx's lingering_timeout is 5, HAProxy waits 1."""
+"""How long a client may be silent after our answer before we close; nginx's lingering_timeout is 5, HAProxy waits 1."""
 
-LINGER_BYTES_MAX: Final = 65536
-"""How much of it is read."""
+LINGER_SECONDS_MAX: Final = 30.0
+"""How long it may go on sending, which is read and forgotten; as nginx's lingering_time. There is no limit in bytes: the reset
+that would enforce it overtakes the answer, and whoever uploads to a node that is gone would see no 503."""
 
 
 class Exchange(ClientSide):
@@ -42,7 +43,7 @@ class Exchange(ClientSide):
         outcome: How it will have ended if nothing else goes wrong.
         interims: 1xx responses passed on.
         excess: The client has sent more than its request.
-        lingered: Bytes read after the answer; ``linger_until``: engine time at which that ends.
+        linger_until: Engine time at which what comes after the answer is read no more.
     """
 
     __slots__ = (
@@ -53,7 +54,6 @@ class Exchange(ClientSide):
         "forwarding",
         "interims",
         "linger_until",
-        "lingered",
         "method",
         "missing",
         "outcome",
@@ -67,7 +67,6 @@ class Exchange(ClientSide):
     # Set when they begin to mean something.
     request: RequestHead
     until_close: bool
-    lingered: int
     linger_until: float
     began_at: float
 
@@ -155,16 +154,8 @@ def linger(self: Exchange) -> None:
     self.state = self.LINGERING
     self.transport.loseWriteConnection()
     self.transport.resumeProducing()
-    self.lingered = 0
-    self.linger_until = self.live.engine.now + self.live.wanted.timeout_client
+    self.linger_until = self.live.engine.now + LINGER_SECONDS_MAX
     self.arm(LINGER_SECONDS)
-
-
-def discard(self: Exchange, data: bytes) -> None:
-    self.lingered += len(data)
-    if self.lingered > LINGER_BYTES_MAX:
-        self.transport.abortConnection()
-        self.end(self.outcome)
 
 
 def close_client(self: Exchange, last: bytes = b"") -> None:

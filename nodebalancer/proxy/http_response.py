@@ -44,8 +44,8 @@ def read_response(self: Exchange, data: bytes) -> None:
                 return
             pass_interim(self, head)
         self.buffer = data
-    except MessageError:
-        answer_for_bad_node(self)
+    except MessageError as e:
+        refuse_response(self, e)
 
 
 def pass_interim(self: Exchange, head: ResponseHead) -> None:
@@ -75,8 +75,15 @@ def switch(self: Exchange, head: ResponseHead, data: bytes) -> None:
     tcp.relay_both_ways(self)
 
 
+def refuse_response(self: Exchange, error: MessageError) -> None:
+    """The node has sent what is no response, instead of a head."""
+    assert self.member is not None
+    self.live.response_refused(self.member, error)
+    answer_client(self, 502, Outcome.SERVER_ERROR, "http_protocol_error")
+
+
 def answer_for_bad_node(self: Exchange, clean: bool = False) -> None:
-    """The node closed, or sent what is no response, before its head was whole."""
+    """The node closed before its response's head was whole."""
     stop_upload(self)
     answer_client(self, 502, Outcome.SERVER_ERROR, "http_response_incomplete")
 
@@ -120,7 +127,9 @@ def pass_chunks(self: Exchange, data: bytes) -> None:
     assert reader is not None
     try:
         payload = reader.feed(data)
-    except MessageError:
+    except MessageError as e:
+        assert self.member is not None
+        self.live.response_refused(self.member, e)
         cut_short(self)
         return
     if self.request.http10:

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from nodebalancer.balancing.counters import ConfigCounters
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.balancing.pool import Member, Pool
-from nodebalancer.errors import DialError
+from nodebalancer.errors import DialError, MessageError
 from nodebalancer.fields import Network
 from nodebalancer.model import PortConfig, Protocol
 from nodebalancer.proxy.gate import Gate
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = Logger()
 
 QUIET_SECONDS = 10.0
-"""Failed dials of one node are logged at most this often; a dead node under load would fill a disk otherwise."""
+"""What is wrong with one node is logged at most this often; a dead node under load would fill a disk otherwise."""
 
 
 class LiveConfig:
@@ -126,28 +126,32 @@ class LiveConfig:
             self.watcher()
 
     def dial_failed(self, member: Member, error: DialError) -> None:
-        """Tell the operator, at most once in ``QUIET_SECONDS`` for each node, that a node could not be reached."""
+        """Tell the operator that a node could not be reached."""
+        if error.ours:
+            self._complain(member, f"cannot be reached for a fault of this machine, not the node's: {error.reason}")
+        else:
+            self._complain(member, f"cannot be reached: {error.reason}")
+
+    def response_refused(self, member: Member, error: MessageError) -> None:
+        """Count and tell that a node has sent what is no response."""
+        rules = self.counters.refused_by_rule
+        rules[error.rule] = rules.get(error.rule, 0) + 1
+        self._complain(member, f"answered what is no HTTP response ({error.rule}); the client got a 502 or was reset")
+
+    def _complain(self, member: Member, what: str) -> None:
+        """A line about a node, at most once in ``QUIET_SECONDS`` for each."""
         name = member.node.name
         now = self.engine.now
         if now < self._quiet_until.get(name, now):
             return
         self._quiet_until[name] = now + QUIET_SECONDS
-        if error.ours:
-            log.error(
-                "this machine cannot connect to {name} ({address}) of [nodes {path}]: {reason}; the node is not to blame",
-                name=name,
-                address=str(member.node.address),
-                path=self.path,
-                reason=error.reason,
-            )
-        else:
-            log.warn(
-                "[nodes {path}] {name} ({address}) cannot be reached: {reason}",
-                path=self.path,
-                name=name,
-                address=str(member.node.address),
-                reason=error.reason,
-            )
+        log.warn(
+            "[nodes {path}] {name} ({address}) {what}",
+            path=self.path,
+            name=name,
+            address=str(member.node.address),
+            what=what,
+        )
 
 
 class HTTPDate:

@@ -73,17 +73,18 @@ def _listens_twice(nodebalancer: NodeBalancer) -> Iterator[Finding]:
 
 
 def _overlaps(settings: Settings) -> Iterator[Finding]:
+    """One finding for each two that want the same, with all that both want."""
     claims = Claims()
-    told: set[tuple[str, str]] = set()
+    told: dict[tuple[str, str], tuple[tuple[Spot, ...], list[str]]] = {}
     for claim in (*_fixed_claims(settings), *_config_claims(settings)):
         other = claims.against(claim)
         claims.add(claim)
-        if other is None or other.section == claim.section or (claim.section, other.section) in told:
-            continue
-        told.add((claim.section, other.section))
-        which = "" if other.address == claim.address else f", which listens on {other.address}"
-        message = f"{claim.address} is taken by [{other.section}] already{which}"
-        yield Finding((*claim.spots, *other.spots), message)
+        if other is not None and other.section != claim.section:
+            _, taken = told.setdefault((claim.section, other.section), ((*claim.spots, *other.spots), []))
+            which = "" if other.address == claim.address else f" (it listens on {other.address})"
+            taken.append(f"{claim.address}{which}")
+    for (section, other_section), (spots, taken) in told.items():
+        yield Finding(spots, f"[{section}] cannot listen on what [{other_section}] has already: {', '.join(taken)}")
 
 
 def _fixed_claims(settings: Settings) -> Iterator[Claim]:

@@ -131,6 +131,15 @@ def test_sighup_and_sigusr1_cost_nobody_a_connection(tmp_path: Path) -> None:
     talk.close()
 
 
+def test_sigusr1_in_the_foreground_costs_nobody_a_connection(tmp_path: Path) -> None:
+    """Without a log file there is nothing to rotate, and the service goes on."""
+    talk = Conversation(tmp_path)
+    talk.program.send(signal.SIGUSR1)
+    wait_until(lambda: "there is no log file to rotate" in talk.program.output, "the answer to SIGUSR1")
+    talk.say(b"still here")
+    talk.close()
+
+
 @pytest.fixture
 def end_daemon(tmp_path: Path) -> Iterator[None]:
     """Whatever the test finds, the daemon it started is gone afterwards."""

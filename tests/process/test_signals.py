@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from twisted.internet.error import ReactorNotRunning
@@ -42,7 +43,11 @@ class System:
     def __init__(self) -> None:
         self.handlers: dict[int, Any] = {}
         self.reactor = Reactor()
-        Signals(self.reactor, lambda: self.reactor.calls.append("end now"), self.handlers.__setitem__).install()
+        end_now = partial(self.reactor.calls.append, "end now")
+        Signals(self.reactor, end_now, self.handlers.__setitem__, self.handler).install()
+
+    def handler(self, number: int) -> Any:
+        return self.handlers.get(number, signal.SIG_DFL)
 
     def send(self, number: signal.Signals) -> list[str]:
         """Interrupt the process with a signal; what it has done by the end of the reactor's turn."""
@@ -83,5 +88,13 @@ def test_our_handlers_outlive_those_that_the_reactor_sets_when_it_starts() -> No
     assert system.send(signal.SIGTERM) == ["stop"]
 
 
-def test_sigusr1_stays_twistds() -> None:
-    assert {signal.SIGTERM, signal.SIGINT, signal.SIGHUP} == set(System().handlers)
+def test_a_signal_to_rotate_a_log_that_is_no_file_costs_nothing() -> None:
+    """Without a log file twistd leaves SIGUSR1 to the system, which would kill us with it."""
+    assert System().send(signal.SIGUSR1) == []
+
+
+def test_twistds_own_handler_for_its_log_stays() -> None:
+    system = System()
+    system.handlers[signal.SIGUSR1] = rotate = object()
+    Signals(system.reactor, lambda: None, system.handlers.__setitem__, system.handler).install()
+    assert system.handlers[signal.SIGUSR1] is rotate

@@ -204,8 +204,10 @@ def test_a_chunked_upload_that_breaks_off_resets_the_node() -> None:
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_client_that_stops_sending_its_body_is_a_408(chunked: bool) -> None:
-    lb = http(timeout_client=20, timeout_server=5)
+@pytest.mark.parametrize("server", [5, 300])
+def test_a_client_that_stops_sending_its_body_is_a_408(chunked: bool, server: int) -> None:
+    """Whatever the patience with nodes is."""
+    lb = http(timeout_client=20, timeout_server=server)
     head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
     client = lb.client(head if chunked else post(b"a", 9))
     lb.advance(19)

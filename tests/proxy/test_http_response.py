@@ -190,8 +190,9 @@ def test_errors_of_a_node_are_passed_on_and_counted(status: int, outcome: str) -
     assert lb.outcomes == {outcome: 1}
 
 
-def test_a_silent_node_is_a_504() -> None:
-    lb = http(timeout_server=20)
+@pytest.mark.parametrize("client_seconds", [5, 300])
+def test_a_silent_node_is_a_504(client_seconds: int) -> None:
+    lb = http(timeout_server=20, timeout_client=client_seconds, timeout_request=client_seconds)
     client = lb.client(GET)
     lb.advance(19)
     assert not client.received
@@ -217,8 +218,9 @@ def test_a_node_silent_for_timeout_server_in_its_response_is_timed_out() -> None
     lb.check_at_rest()
 
 
-def test_a_client_that_stops_reading_is_reset_after_timeout_client() -> None:
-    lb = http(timeout_client=20, timeout_server=5)
+@pytest.mark.parametrize("server", [5, 300])
+def test_a_client_that_stops_reading_is_reset_after_timeout_client(server: int) -> None:
+    lb = http(timeout_client=20, timeout_server=server)
     client = lb.client(GET)
     client.reading = False
     lb.node().send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)

@@ -24,26 +24,28 @@ def balancer(
 
 
 def test_two_configs_of_one_nodebalancer_cannot_have_one_port() -> None:
-    """Told once, however many addresses they share."""
+    """Told once, with all the addresses they share."""
     assert found(balancer("a", "0.0.0.0 ::", 80, 81, 80)) == [
-        ("config a/c2", "port", "0.0.0.0:80 is taken by [config a/c0] already")
+        ("config a/c2", "port", "[config a/c2] cannot listen on what [config a/c0] has already: 0.0.0.0:80, [::]:80")
     ]
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "message"),
+    ("first", "second", "taken"),
     [
-        ("192.0.2.1", "192.0.2.1", "192.0.2.1:80 is taken by [config a/c0] already"),
-        ("192.0.2.9 192.0.2.1", "192.0.2.1", "192.0.2.1:80 is taken by [config a/c0] already"),
-        ("0.0.0.0", "192.0.2.1", "192.0.2.1:80 is taken by [config a/c0] already, which listens on 0.0.0.0:80"),
-        ("192.0.2.1", "0.0.0.0", "0.0.0.0:80 is taken by [config a/c0] already, which listens on 192.0.2.1:80"),
-        ("::", "2001:db8::1", "[2001:db8::1]:80 is taken by [config a/c0] already, which listens on [::]:80"),
-        ("2001:db8::1", "::", "[::]:80 is taken by [config a/c0] already, which listens on [2001:db8::1]:80"),
+        ("192.0.2.1", "192.0.2.1", "192.0.2.1:80"),
+        ("192.0.2.9 192.0.2.1", "192.0.2.1", "192.0.2.1:80"),
+        ("0.0.0.0", "192.0.2.1", "192.0.2.1:80 (it listens on 0.0.0.0:80)"),
+        ("192.0.2.1", "0.0.0.0", "0.0.0.0:80 (it listens on 192.0.2.1:80)"),
+        ("::", "2001:db8::1", "[2001:db8::1]:80 (it listens on [::]:80)"),
+        ("2001:db8::1", "::", "[::]:80 (it listens on [2001:db8::1]:80)"),
     ],
 )
-def test_listeners_that_overlap(first: str, second: str, message: str) -> None:
+def test_listeners_that_overlap(first: str, second: str, taken: str) -> None:
     """A wildcard overlaps with every address of its family."""
-    assert found(balancer("a", first, 80), balancer("b", second, 80)) == [("config b/c0", "port", message)]
+    assert found(balancer("a", first, 80), balancer("b", second, 80)) == [
+        ("config b/c0", "port", f"[config b/c0] cannot listen on what [config a/c0] has already: {taken}")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -76,8 +78,12 @@ def test_the_shell_metrics_and_the_api_listen_too() -> None:
         metrics=Metrics(Address("127.0.0.1", 9100)),
         api=Api(Address("127.0.0.1", 7)),
     ) == [
-        ("api", "listen", "127.0.0.1:7 is taken by [manhole] already"),
-        ("config a/c0", "port", "0.0.0.0:9100 is taken by [metrics] already, which listens on 127.0.0.1:9100"),
+        ("api", "listen", "[api] cannot listen on what [manhole] has already: 127.0.0.1:7"),
+        (
+            "config a/c0",
+            "port",
+            "[config a/c0] cannot listen on what [metrics] has already: 0.0.0.0:9100 (it listens on 127.0.0.1:9100)",
+        ),
     ]
 
 

@@ -228,7 +228,9 @@ def test_a_config_that_says_it_itself_does_not_suffer_from_a_bad_default() -> No
 
 def test_what_a_default_does_to_a_config_is_told_at_the_config() -> None:
     text = with_www("[defaults]\nport = 81\n[config www/a]\n[config www/b]")
-    assert problems(text) == ["f:5: [config www/b] port: 0.0.0.0:81 is taken by [config www/a] already"]
+    assert problems(text) == [
+        "f:5: [config www/b] port: [config www/b] cannot listen on what [config www/a] has already: 0.0.0.0:81, [::]:81"
+    ]
 
 
 @pytest.mark.parametrize(
