@@ -165,10 +165,10 @@ def close_client(self: Exchange, last: bytes = b"") -> None:
 
 
 def end_lingering(self: Exchange) -> None:
-    """Long enough, unless the answer is still going out."""
+    """Long enough. Closed, not reset: what the kernel still has to send to a slow reader arrives."""
     if self.live.engine.now >= self.linger_until or not still_time(self, LINGER_SECONDS):
-        self.transport.abortConnection()
-        self.end(self.outcome)
+        close_client(self)
+        look_again(self, self.live.wanted.timeout_client)
 
 
 def time_out_closing(self: Exchange) -> None:

@@ -203,8 +203,6 @@ def time_out_upload(self: Exchange) -> None:
     assert self.node is not None
     if self.node.congested:
         if not still_time(self, wanted.timeout_server):
-            stop_upload(self)
             answer_client(self, 504, Outcome.TIMED_OUT, "http_response_timeout")
     elif not still_time(self, wanted.timeout_client):
-        stop_upload(self)
         answer_client(self, 408, Outcome.CLIENT_TIMED_OUT, "http_request_error")

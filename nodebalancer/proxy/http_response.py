@@ -84,7 +84,6 @@ def refuse_response(self: Exchange, error: MessageError) -> None:
 
 def answer_for_bad_node(self: Exchange, clean: bool = False) -> None:
     """The node closed before its response's head was whole."""
-    stop_upload(self)
     answer_client(self, 502, Outcome.SERVER_ERROR, "http_response_incomplete")
 
 

@@ -34,7 +34,8 @@ class LiveConfig:
 
     Attributes:
         path: ``www/secure``, as in the section's header.
-        wanted: The settings that hold for new connections; those under way keep what they began with.
+        wanted: The settings that hold now, time-outs of connections under way among them; those keep their node and
+            the rules for their heads.
         pool: Its nodes.
         counters: What has happened, for whoever asks.
         connections: The client side of every connection that is open or still closing.

@@ -57,12 +57,12 @@ def test_a_client_in_the_middle_of_an_upload_gets_its_answer() -> None:
     lb.check_at_rest()
 
 
-def test_a_client_that_neither_sends_nor_closes_after_its_answer_is_reset() -> None:
+def test_a_client_that_neither_sends_nor_closes_after_its_answer_is_closed() -> None:
     """Lingering is bounded in time."""
     lb = http()
-    client = lb.client(b"BAD\r\n")
+    lb.client(b"BAD\r\n")
     lb.advance(4)
-    assert client.was_reset
+    assert lb.outcomes == {"client_error": 1}
     lb.check_at_rest()
 
 
@@ -89,3 +89,21 @@ def test_a_client_that_does_not_take_the_end_of_its_response_is_reset() -> None:
     lb.advance(60)
     assert lb.outcomes == {"client_timed_out": 1}
     lb.check_at_rest()
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_slow_reader_whose_request_was_followed_by_more_gets_its_whole_response(reads: bool) -> None:
+    """The end of lingering is no reset of what is still on its way; and is an end all the same."""
+    lb = http(timeout_client=20)
+    client = lb.client(GET + GET)
+    client.reading = False
+    lb.node().send(b"HTTP/1.1 200 OK\r\nContent-Length: 65480\r\n\r\n" + b"x" * 65_480)
+    lb.advance(10)
+    client.reading = reads
+    lb.advance(40)
+    lb.check_at_rest()
+    if reads:
+        assert len(body_of(client.received)) == 65_480
+        assert lb.outcomes == {"served": 1}
+    else:
+        assert lb.outcomes == {"client_timed_out": 1}
