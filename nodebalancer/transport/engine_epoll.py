@@ -1,7 +1,7 @@
 """The lean engine: Linux sockets on one epoll set of their own, nested in the reactor.
 
-What a connection costs here is near what it costs the kernel. ``epoll_loop`` has the turns, ``epoll_transport`` a connection,
-``epoll_relay`` and ``pipes`` the bytes between two.
+What a connection costs here is near what it costs the kernel. ``epoll.loop`` has the turns, ``epoll.transport`` a connection,
+``epoll.relay`` and ``epoll.pipes`` the bytes between two.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from nodebalancer.fields import Address
 from nodebalancer.transport import engine as seam
 from nodebalancer.transport.addresses import listen_error
 from nodebalancer.transport.deadlines import Deadlines
-from nodebalancer.transport.epoll_dial import Dials, EpollDial
-from nodebalancer.transport.epoll_listener import EpollListener, Shortage
-from nodebalancer.transport.epoll_loop import EpollLoop
-from nodebalancer.transport.epoll_relay import EpollRelay
-from nodebalancer.transport.pipes import POOL_BYTES, PipePool
+from nodebalancer.transport.epoll.dial import Dials, EpollDial
+from nodebalancer.transport.epoll.listener import EpollListener, Shortage
+from nodebalancer.transport.epoll.loop import EpollLoop
+from nodebalancer.transport.epoll.pipes import POOL_BYTES, PipePool
+from nodebalancer.transport.epoll.relay import EpollRelay
 from nodebalancer.transport.resolving import resolve
 from nodebalancer.transport.sockets import adopt_listening, open_listening, refuse_tls
 

@@ -22,10 +22,10 @@ from nodebalancer.testing.peers import Peer
 from nodebalancer.testing.recorder import Recorder
 from nodebalancer.testing.worlds import RealWorld
 from nodebalancer.transport.engine_epoll import EpollEngine
-from nodebalancer.transport.epoll_dial import EpollDial
-from nodebalancer.transport.epoll_relay import EpollRelay
-from nodebalancer.transport.epoll_transport import EpollTransport
-from nodebalancer.transport.epoll_unsent import Unsent
+from nodebalancer.transport.epoll.dial import EpollDial
+from nodebalancer.transport.epoll.relay import EpollRelay
+from nodebalancer.transport.epoll.transport import EpollTransport
+from nodebalancer.transport.epoll.unsent import Unsent
 
 MUCH = bytes(range(256)) * 16384
 """Four megabytes: far beyond where splicing begins."""

@@ -16,7 +16,7 @@ from twisted.internet.error import ConnectionDone
 from nodebalancer.testing.recorder import Recorder
 from nodebalancer.testing.worlds import RealWorld
 from nodebalancer.transport.engine_epoll import EpollEngine
-from nodebalancer.transport.epoll_sending import Sending
+from nodebalancer.transport.epoll.sending import Sending
 
 MUCH = bytes(range(256)) * 32768
 """Eight megabytes: more than the kernel's buffers hold for a peer that does not read."""

@@ -16,9 +16,9 @@ from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorders
 from nodebalancer.testing.worlds import RealWorld
 from nodebalancer.transport.engine_epoll import EpollEngine
-from nodebalancer.transport.epoll_listener import ACCEPTS_MAX, QUIET_SECONDS, EpollListener, Shortage
-from nodebalancer.transport.epoll_loop import EDGES, EpollLoop, Handler
-from nodebalancer.transport.pipes import PipePool
+from nodebalancer.transport.epoll.listener import ACCEPTS_MAX, QUIET_SECONDS, EpollListener, Shortage
+from nodebalancer.transport.epoll.loop import EDGES, EpollLoop, Handler
+from nodebalancer.transport.epoll.pipes import PipePool
 from nodebalancer.transport.sockets import open_listening
 
 LOOPBACK = Address("127.0.0.1", 0)

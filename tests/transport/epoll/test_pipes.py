@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nodebalancer.transport.pipes import PIPE_BYTES, Pipe, PipePool
+from nodebalancer.transport.epoll.pipes import PIPE_BYTES, Pipe, PipePool
 
 
 @pytest.fixture

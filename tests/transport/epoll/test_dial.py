@@ -19,9 +19,9 @@ from nodebalancer.testing.recorder import Recorder
 from nodebalancer.testing.worlds import RealWorld
 from nodebalancer.transport.deadlines import Deadlines
 from nodebalancer.transport.engine_epoll import EpollEngine
-from nodebalancer.transport.epoll_dial import Dials, EpollDial, local_ports
-from nodebalancer.transport.epoll_loop import EDGES, EpollLoop, Handler
-from nodebalancer.transport.pipes import PipePool
+from nodebalancer.transport.epoll.dial import Dials, EpollDial, local_ports
+from nodebalancer.transport.epoll.loop import EDGES, EpollLoop, Handler
+from nodebalancer.transport.epoll.pipes import PipePool
 
 
 @pytest.fixture

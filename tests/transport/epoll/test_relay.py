@@ -17,9 +17,9 @@ from nodebalancer.testing.peers import Peer
 from nodebalancer.testing.recorder import Recorder
 from nodebalancer.testing.worlds import RealWorld
 from nodebalancer.transport.engine_epoll import EpollEngine
-from nodebalancer.transport.epoll_relay import SPLICE_AFTER_BYTES, EpollRelay
-from nodebalancer.transport.epoll_sending import Sending
-from nodebalancer.transport.pipes import POOL_BYTES
+from nodebalancer.transport.epoll.pipes import POOL_BYTES
+from nodebalancer.transport.epoll.relay import SPLICE_AFTER_BYTES, EpollRelay
+from nodebalancer.transport.epoll.sending import Sending
 
 MUCH = bytes(range(256)) * 16384
 """Four megabytes: far beyond where splicing begins."""

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nodebalancer.transport.epoll_unsent import PIECES_MAX, Unsent
-from nodebalancer.transport.pipes import PIPE_BYTES, PipePool
+from nodebalancer.transport.epoll.pipes import PIPE_BYTES, PipePool
+from nodebalancer.transport.epoll.unsent import PIECES_MAX, Unsent
 
 Ends = tuple[socket.socket, socket.socket]
 

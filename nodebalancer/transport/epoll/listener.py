@@ -16,8 +16,8 @@ from nodebalancer.fields import Address
 from nodebalancer.transport.accepting import protocol_for
 from nodebalancer.transport.addresses import address_of
 from nodebalancer.transport.engine import TICK_SECONDS, Engine, Factory
-from nodebalancer.transport.epoll_loop import EpollLoop, borrowed
-from nodebalancer.transport.epoll_transport import EpollTransport
+from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll.transport import EpollTransport
 from nodebalancer.transport.sockets import RESET
 
 log = Logger()

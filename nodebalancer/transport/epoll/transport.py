@@ -4,7 +4,7 @@ Reading. ``_pending`` is what the kernel has told of the input and we have not t
 perhaps bytes; ``EPOLLRDHUP`` alone, all bytes were taken and the end of file comes next. ``_deaf`` says that input may not be
 delivered: while paused, after the end of file, once closing. Pausing touches nothing else, the kernel's window does the rest.
 
-``epoll_sending`` has the other half, and the phases of a connection's life.
+``sending`` has the other half, and the phases of a connection's life.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from zope.interface import implementer
 
 from nodebalancer.fields import Address
 from nodebalancer.transport.addresses import address_of
-from nodebalancer.transport.epoll_loop import EpollLoop
-from nodebalancer.transport.epoll_sending import ABORT, BREAK, BROKEN, CLOSING, DONE, GONE, LOST, OPEN, Sending
+from nodebalancer.transport.epoll.loop import EpollLoop
+from nodebalancer.transport.epoll.sending import ABORT, BREAK, BROKEN, CLOSING, DONE, GONE, LOST, OPEN, Sending
 from nodebalancer.transport.sockets import RESET
 
 if TYPE_CHECKING:
-    from nodebalancer.transport.epoll_relay import EpollRelay
+    from nodebalancer.transport.epoll.relay import EpollRelay
 
 TURN_BYTES: Final = 1 << 18
 """What one connection may move in a round; then it is the others' turn, however fast its peer sends."""

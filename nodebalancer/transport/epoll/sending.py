@@ -20,12 +20,12 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.python.failure import Failure
 
 from nodebalancer.transport.engine import BUFFER_BYTES
-from nodebalancer.transport.epoll_loop import EpollLoop, borrowed
-from nodebalancer.transport.epoll_unsent import Unsent
+from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll.unsent import Unsent
 
 if TYPE_CHECKING:
-    from nodebalancer.transport.epoll_relay import EpollRelay
-    from nodebalancer.transport.pipes import Pipe
+    from nodebalancer.transport.epoll.pipes import Pipe
+    from nodebalancer.transport.epoll.relay import EpollRelay
 
 # Plain numbers: these are used for every connection.
 SHUT_WR: Final = int(socket.SHUT_WR)

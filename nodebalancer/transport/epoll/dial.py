@@ -13,9 +13,9 @@ from nodebalancer.fields import Address
 from nodebalancer.transport.addresses import dial_error, family
 from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
 from nodebalancer.transport.engine import Dialler
-from nodebalancer.transport.epoll_loop import EpollLoop
-from nodebalancer.transport.epoll_sending import OPEN
-from nodebalancer.transport.epoll_transport import EpollTransport
+from nodebalancer.transport.epoll.loop import EpollLoop
+from nodebalancer.transport.epoll.sending import OPEN
+from nodebalancer.transport.epoll.transport import EpollTransport
 
 IP_BIND_ADDRESS_NO_PORT: Final = 24
 """Choose the source port when the destination is known (linux/in.h): otherwise it is taken from all destinations."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from twisted.logger import LogEvent
 
-from nodebalancer.transport.epoll_loop import EpollLoop, borrowed
-from nodebalancer.transport.pipes import PipePool
+from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll.pipes import PipePool
 
 LoggedErrors = Callable[[], list[LogEvent]]
 

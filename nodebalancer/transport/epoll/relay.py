@@ -15,8 +15,8 @@ from collections.abc import Callable
 from select import EPOLLRDHUP
 from typing import Final
 
-from nodebalancer.transport.epoll_sending import BREAK, OPEN
-from nodebalancer.transport.epoll_transport import CHUNK_BYTES, EpollTransport
+from nodebalancer.transport.epoll.sending import BREAK, OPEN
+from nodebalancer.transport.epoll.transport import CHUNK_BYTES, EpollTransport
 
 SPLICE_AFTER_BYTES: Final = 100_000
 """What is copied first: for less, a pipe costs more than it saves."""

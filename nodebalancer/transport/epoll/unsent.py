@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Final
 
-from nodebalancer.transport.pipes import Pipe, PipePool
+from nodebalancer.transport.epoll.pipes import Pipe, PipePool
 
 PIECES_MAX: Final = 64
 """Pieces sent by one system call; the kernel allows 1024."""

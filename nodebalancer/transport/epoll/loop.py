@@ -32,7 +32,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nodebalancer.transport.pipes import PipePool
+from nodebalancer.transport.epoll.pipes import PipePool
 
 log = Logger()
 
