@@ -49,10 +49,11 @@ class Dials:
     Attributes:
         local_ports: A dial to one of these can meet itself.
         looking: Whether ``open`` will be looked through at the next tick.
+        made: Descriptors of the connections that were made since the last tick.
         open: Those that are under way.
     """
 
-    __slots__ = ("_deadline", "_deadlines", "local_ports", "looking", "loop", "open")
+    __slots__ = ("_deadline", "_deadlines", "local_ports", "looking", "loop", "made", "open")
 
     def __init__(self, loop: EpollLoop, deadlines: Deadlines) -> None:
         self.loop = loop
@@ -60,6 +61,7 @@ class Dials:
         self._deadlines = deadlines
         self._deadline: CoarseDeadline | None = None
         self.looking = False
+        self.made: set[int] = set()
         self.open: set[EpollDial] = set()
 
     def look_later(self) -> None:
@@ -71,7 +73,15 @@ class Dials:
             self._deadline.rearm(0)
 
     def _look(self) -> None:
-        """At a tick: end those whose time is over."""
+        """At a tick: end those whose time is over, and let the kernel look after the connections that live on.
+
+        Most are gone by now, and have been spared the system call.
+        """
+        made, self.made = self.made, set()
+        for fd in made:
+            connection = self.loop.handler_of(fd)
+            if isinstance(connection, EpollTransport):
+                connection.keep_alive()
         now = self.loop.clock()
         for dial in [dial for dial in self.open if dial.until <= now]:
             dial.time_out()
@@ -179,6 +189,7 @@ class EpollDial:
         fd = connection.fileno()
         transport = EpollTransport(dials.loop, fd, protocol, self._address, connection)
         self.until = transport.active_at
+        dials.made.add(fd)
         dials.loop.hand_over(fd, transport)
         try:
             protocol.makeConnection(transport)

@@ -10,17 +10,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from twisted.logger import Logger
-
 from nodebalancer.fields import Address
-from nodebalancer.transport.accepting import protocol_for
+from nodebalancer.transport.accepting import Shortage, protocol_for
 from nodebalancer.transport.addresses import address_of
 from nodebalancer.transport.engine import TICK_SECONDS, Engine, Factory
 from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
 from nodebalancer.transport.epoll.transport import EpollTransport
 from nodebalancer.transport.sockets import RESET
-
-log = Logger()
 
 ACCEPTS_MAX: Final = 32
 """Clients accepted in a round, so that a flood on one port does not starve the rest."""
@@ -40,31 +36,6 @@ GONE_ALREADY: Final = frozenset(
     }
 )
 """Errors of the one client that was to be accepted; the next may have more luck (accept(2), "Error handling")."""
-
-QUIET_SECONDS: Final = 10.0
-"""How often it is said that accepting fails."""
-
-
-class Shortage:
-    """Says that clients cannot be accepted, for all listeners of an engine together, and not too often."""
-
-    __slots__ = ("_clock", "_quiet_until")
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._quiet_until = 0.0
-
-    def tell(self, address: Address, error: OSError) -> None:
-        """``error`` came from accepting at ``address``."""
-        now = self._clock()
-        if now >= self._quiet_until:
-            self._quiet_until = now + QUIET_SECONDS
-            log.warn(
-                "{address} cannot accept: {error}; trying again every second, and saying so every {seconds:.0f}",
-                address=str(address),
-                error=error,
-                seconds=QUIET_SECONDS,
-            )
 
 
 class EpollListener:

@@ -7,6 +7,7 @@ Rules:
 
 * Connections are edge-triggered and registered once: an event is not repeated, so whoever hears of it takes what there is,
   or remembers it.
+* A handler that expects more to come together rests: it is asked again in a lull, when the set has nothing to tell.
 * Work that a handler leaves undone, and everything that must not happen inside of somebody's call, is a task. While there
   are tasks an eventfd in the set, level-triggered, keeps the set readable.
 * A turn is rounds of one batch of events, the tasks of that time, and the descriptors to close, until nothing comes for
@@ -46,25 +47,29 @@ TURN_SECONDS: Final = 0.005
 """How long a turn goes on taking batches; timers, signals and the API wait that long, and for one batch and a lull."""
 
 LULL_SECONDS: Final = 0.001
-"""How long a turn waits for more when there is none: where traffic is, more comes at once, and the way through the reactor
-costs more than most events. The least that epoll can wait."""
+"""How long a turn waits for more when there is none, before it asks those that rest, or ends: where traffic is, more comes at
+once, and the way through the reactor costs more than most events. The least that epoll can wait."""
 
 
 AF_INET6: Final = int(socket.AF_INET6)
 SOCK_STREAM: Final = int(socket.SOCK_STREAM)
 
 
-class Handler(Protocol):
-    """Somebody with a descriptor in the set, or a task, or both."""
+class Task(Protocol):
+    """Something to do later."""
+
+    def run(self) -> None:
+        """Do it."""
+
+    def give_up(self) -> None:
+        """An exception came out of it: end what this is."""
+
+
+class Handler(Task, Protocol):
+    """Somebody with a descriptor in the set, and perhaps a task."""
 
     def handle(self, events: int) -> None:
         """Something happened to the descriptor: ``EPOLL…`` bits."""
-
-    def run(self) -> None:
-        """What was left for later."""
-
-    def give_up(self) -> None:
-        """An exception came out of ``handle`` or ``run``: end what this is."""
 
 
 def borrowed(fd: int) -> socket.SocketType:
@@ -94,6 +99,7 @@ class EpollLoop:
         "_epoll",
         "_handlers",
         "_reactor",
+        "_resting",
         "_tasks",
         "_turning",
         "_waker",
@@ -110,7 +116,8 @@ class EpollLoop:
         self._epoll: select.epoll | None = None
         self._waker = -1
         self._handlers: dict[int, Handler] = {}
-        self._tasks: dict[Handler, None] = {}
+        self._tasks: dict[Task, None] = {}
+        self._resting: dict[Handler, None] = {}
         self._closing: list[int] = []
         self._turning = False
         self._awake = False
@@ -136,6 +143,10 @@ class EpollLoop:
         """Tell ``handler`` instead from now on."""
         self._handlers[fd] = handler
 
+    def handler_of(self, fd: int) -> Handler | None:
+        """Who is told of ``fd``; None when it is not watched, or not any more."""
+        return self._handlers.get(fd)
+
     def close(self, fd: int) -> None:
         """Close ``fd``, which has no duplicate, and hear no more of it."""
         del self._handlers[fd]
@@ -152,13 +163,20 @@ class EpollLoop:
         if not self._turning:
             self._end_if_idle()
 
-    def later(self, task: Handler) -> None:
+    def later(self, task: Task) -> None:
         """Call ``task.run()`` after this batch, or in the next turn."""
         self._tasks[task] = None
         if not (self._turning or self._awake):
             self._wake()
 
-    def survive(self, handler: Handler) -> None:
+    def rest(self, handler: Handler) -> None:
+        """Call ``handler.handle(EPOLLIN)`` in the next lull, or in the next turn."""
+        self._resting[handler] = None
+
+    def give_up(self) -> None:
+        """``Task.give_up``; nothing comes out of its ``run``."""
+
+    def survive(self, handler: Task) -> None:
         """An exception came out of ``handler``; for ``except`` blocks."""
         log.failure("{handler} failed; its connection is reset", handler=handler)
         try:
@@ -186,15 +204,32 @@ class EpollLoop:
             return
         self._turning = True
         self.now = began = self.clock()
-        while self.now - began < TURN_SECONDS and (events := epoll.poll(LULL_SECONDS, BATCH_EVENTS)):
-            self._handle(events)
+        while self.now - began < TURN_SECONDS:
+            events = epoll.poll(LULL_SECONDS, BATCH_EVENTS)
+            if events:
+                self._handle(events)
+            elif self._resting:
+                self.run()
+            else:
+                break
             if self._tasks:
                 self._work()
             if self._closing:
                 self._close()
             self.now = self.clock()
         self._turning = False
+        if self._resting:
+            self.later(self)
         self._end_if_idle()
+
+    def run(self) -> None:
+        """Ask those that rest whether there is something."""
+        resting, self._resting = self._resting, {}
+        for handler in resting:
+            try:
+                handler.handle(select.EPOLLIN)
+            except Exception:
+                self.survive(handler)
 
     def _handle(self, events: list[tuple[int, int]]) -> None:
         handler_of = self._handlers.get

@@ -1,7 +1,8 @@
 """Bytes from one connection on the epoll loop to another, without a protocol in between.
 
 A relay copies until ``SPLICE_AFTER_BYTES`` were moved and a read was full; then the kernel moves the bytes through a pipe, for
-as long as it is much that comes at once.
+as long as it is much that comes at once. Meanwhile the source is not told of every segment: ``WAKE_BYTES`` have to come together,
+or the loop has nothing better to do.
 
 While the sink has anything unsent the source is not read. So a pipe is always filled when it is empty, and "nothing" from
 the source never means "the pipe is full", which for ``splice`` are the same error.
@@ -12,7 +13,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
-from select import EPOLLRDHUP
+from select import EPOLLIN, EPOLLRDHUP
 from typing import Final
 
 from nodebalancer.transport.epoll.sending import BREAK, OPEN
@@ -26,6 +27,9 @@ SPLICE_BYTES_MIN: Final = 1 << 14
 
 SPLICE_GAIN: Final = 4
 """How many bytes are spliced in the time that it takes to copy one."""
+
+WAKE_BYTES: Final = 1 << 20
+"""What the kernel gathers of a bulk source before it says so, a pipe full: fewer and larger pieces. (It makes its buffer twice that.)"""
 
 NEVER: Final = sys.maxsize
 
@@ -50,6 +54,7 @@ class EpollRelay:
         "_sink",
         "_source",
         "_splice_after",
+        "_wake_bytes",
         "bulk",
         "ended",
         "most",
@@ -73,6 +78,7 @@ class EpollRelay:
         self.most = CHUNK_BYTES if limit is None or limit > CHUNK_BYTES else limit
         self._left = limit
         self._splice_after = SPLICE_AFTER_BYTES
+        self._wake_bytes = 1
         if source._phase != OPEN or sink._mute:
             self._source = self._sink = self._done = None
             return
@@ -89,6 +95,7 @@ class EpollRelay:
         """``Relay.stop``."""
         source, sink = self._source, self._sink
         if source is not None and sink is not None:
+            self._wake_after(1)
             source._relay_out = sink._relay_in = self._source = self._sink = self._done = None
             if source._pending and not source._deaf:
                 source._loop.later(source)
@@ -110,6 +117,8 @@ class EpollRelay:
         assert done is not None
         assert source is not None
         assert sink is not None
+        if self._wake_bytes > 1:
+            self._wake_after(1)
         source._relay_out = sink._relay_in = self._source = self._sink = self._done = None
         done()
         if self._held_back and not sink._mute:
@@ -160,12 +169,31 @@ class EpollRelay:
         self.spliced += size
         little, self._little = self._little, size < SPLICE_BYTES_MIN
         self.bulk = not (little and self._little)
+        full = size == pipe.size
         sink.send_pipe(pipe)
         if self._left is not None:
             self._count(size)
+        if self._source is not None and not full and source._pending == EPOLLIN:
+            self._rest(source)
         return size // SPLICE_GAIN
 
     # Inside.
+
+    def _rest(self, source: EpollTransport) -> None:
+        """That was all there was: let more come together."""
+        source._pending = 0
+        if not self.bulk:
+            self._wake_after(1)
+        else:
+            self._wake_after(WAKE_BYTES if self._left is None else min(WAKE_BYTES, self._left))
+            source._loop.rest(source)
+
+    def _wake_after(self, size: int) -> None:
+        """Be told of the source's input when it is ``size`` bytes; if it is already, at once."""
+        if size != self._wake_bytes:
+            self._wake_bytes = size
+            assert self._source is not None
+            self._source.wake_after(size)
 
     def _count(self, size: int) -> None:
         """``size`` bytes less are left of the limit."""
@@ -180,6 +208,7 @@ class EpollRelay:
         """Why the source could not be spliced."""
         if isinstance(error, BlockingIOError):
             source._pending = 0
+            self._wake_after(1)
         elif error.errno == errno.EINVAL:
             self.bulk = False
             self._splice_after = NEVER

@@ -129,6 +129,10 @@ class Sending:
         if self._phase != GONE:
             self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
+    def keep_alive(self) -> None:
+        """Let the kernel ask a silent peer now and then whether it is still there."""
+        self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
     def push(self) -> None:
         """It was not the end."""
         if self._phase < LOST:

@@ -203,6 +203,11 @@ class EpollTransport(Sending):
             if self._pending:
                 self._loop.later(self)
 
+    def wake_after(self, size: int) -> None:
+        """Hear of input when it is ``size`` bytes; if it is already, at once."""
+        if self._phase < LOST:
+            self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
+
     # The end.
 
     def write_last(self, data: bytes) -> None:

@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorders
 from nodebalancer.testing.worlds import RealWorld
+from nodebalancer.transport.accepting import Shortage
 from nodebalancer.transport.engine_epoll import EpollEngine
-from nodebalancer.transport.epoll.listener import ACCEPTS_MAX, QUIET_SECONDS, EpollListener, Shortage
+from nodebalancer.transport.epoll.listener import ACCEPTS_MAX, EpollListener
 from nodebalancer.transport.epoll.loop import EDGES, EpollLoop, Handler
 from nodebalancer.transport.epoll.pipes import PipePool
 from nodebalancer.transport.sockets import open_listening
@@ -57,18 +58,6 @@ async def test_where_clients_speak_first_the_silent_are_not_accepted_at_once(wor
     assert served.clients == [speaking.address]
     silent.send(b"hello")
     await world.until(lambda: len(served.built) == 2)
-
-
-def test_a_shortage_is_told_now_and_then() -> None:
-    now = [0.0]
-    told: list[str] = []
-    shortage = Shortage(lambda: now[0])
-    error = OSError(errno.EMFILE, "Too many open files")
-    for seconds in (0, 1, QUIET_SECONDS, QUIET_SECONDS + 1):
-        now[0] = seconds
-        shortage.tell(LOOPBACK, error)
-        told.append(f"{shortage._quiet_until:.0f}")
-    assert told == ["10", "10", "20", "20"]
 
 
 class FullLoop(EpollLoop):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from twisted.logger import LogEvent
 
+from nodebalancer.transport.epoll import loop
 from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
 from nodebalancer.transport.epoll.pipes import PipePool
 
@@ -206,3 +207,34 @@ def test_a_borrowed_socket_gives_its_descriptor_back() -> None:
         connection = borrowed(lender.fileno())
         assert connection.detach() == lender.fileno()
         lender.getsockname()
+
+
+def test_who_rests_is_asked_when_nothing_else_happens(world: World, logged_errors: LoggedErrors) -> None:
+    resting, bad = Handler(), Handler(fault)
+
+    def rest(_: int) -> None:
+        world.loop.rest(resting)
+        world.loop.rest(bad)
+
+    busy = Handler(rest)
+    fd = world.readable(busy)
+    assert world.turn() is None
+    assert [handler.events for handler in (busy, resting, bad)] == [
+        [select.EPOLLIN | select.EPOLLOUT],
+        [select.EPOLLIN],
+        [select.EPOLLIN],
+    ]
+    assert (bad.gave_up, len(logged_errors())) == (True, 1)
+    world.loop.close(fd)
+
+
+def test_who_rests_when_a_turn_ends_is_asked_in_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    resting = Handler()
+    fd = world.readable(Handler(lambda _: world.loop.rest(resting)))
+    monkeypatch.setattr(loop, "TURN_SECONDS", 1e-9)
+    assert world.turn() is None
+    assert resting.events == []
+    assert select.select([world.loop], [], [], 0)[0] == [world.loop]
+    assert world.turn() is None
+    assert resting.events == [select.EPOLLIN]
+    world.loop.close(fd)

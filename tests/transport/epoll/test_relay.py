@@ -18,8 +18,9 @@ from nodebalancer.testing.recorder import Recorder
 from nodebalancer.testing.worlds import RealWorld
 from nodebalancer.transport.engine_epoll import EpollEngine
 from nodebalancer.transport.epoll.pipes import POOL_BYTES
-from nodebalancer.transport.epoll.relay import SPLICE_AFTER_BYTES, EpollRelay
+from nodebalancer.transport.epoll.relay import SPLICE_AFTER_BYTES, SPLICE_BYTES_MIN, EpollRelay
 from nodebalancer.transport.epoll.sending import Sending
+from nodebalancer.transport.epoll.transport import EpollTransport
 
 MUCH = bytes(range(256)) * 16384
 """Four megabytes: far beyond where splicing begins."""
@@ -214,3 +215,61 @@ async def test_last_bytes_are_not_held_back_when_nobody_closes(world: RealWorld)
     unsent = struct.unpack("i", fcntl.ioctl(sink._fd, SIOCOUTQNSD, b"\0\0\0\0"))[0]
     assert unsent == 0
     await world.until(lambda: both.node.received == b"the last words")
+
+
+async def test_a_bulk_sender_that_pauses_is_not_kept_waiting(world: RealWorld) -> None:
+    """Much is to come together, but what does come is passed on all the same."""
+    both = await pair(world)
+    both.start()
+    sent = bytearray()
+
+    def arrived() -> bool:
+        return both.node.received == sent
+
+    for size in (len(MUCH), 300_000, 70_000, 20_000, 1, 300_000, 5):
+        both.client.send(MUCH[:size])
+        sent += MUCH[:size]
+        await world.until(arrived)
+    assert both.relay.spliced
+
+
+@pytest.fixture
+def wakes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """All that transports asked of the kernel to gather."""
+    sizes: list[int] = []
+    wake_after = EpollTransport.wake_after
+
+    def spy(self: EpollTransport, size: int) -> None:
+        sizes.append(size)
+        wake_after(self, size)
+
+    monkeypatch.setattr(EpollTransport, "wake_after", spy)
+    return sizes
+
+
+def wakes_after(source: Recorder) -> int:
+    transport: Sending = source.transport
+    return transport._socket().getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT)
+
+
+@pytest.mark.parametrize("limit", [None, len(MUCH)])
+async def test_a_bulk_source_is_heard_of_less_often_and_a_quiet_one_at_once(
+    world: RealWorld, wakes: list[int], limit: int | None
+) -> None:
+    both = await pair(world)
+    both.start(limit)
+    both.client.send(MUCH)
+    await world.until(lambda: both.relay.moved == len(MUCH))
+    await world.until(lambda: wakes_after(both.source) == 1)
+    assert max(wakes) > SPLICE_BYTES_MIN
+    assert all(size <= len(MUCH) for size in wakes)
+
+
+async def test_a_source_is_heard_of_at_once_when_its_relay_stops(world: RealWorld, wakes: list[int]) -> None:
+    both = await pair(world)
+    both.start()
+    both.client.send(MUCH)
+    await world.until(lambda: max(wakes, default=1) > 1)
+    both.relay.stop()
+    assert wakes_after(both.source) == 1
+    await world.until(lambda: both.relay.moved + len(both.source.received) == len(MUCH))
