@@ -21,10 +21,12 @@ class Problem:
         where: The place as the operator knows it: ``etc/nodebalancer.ini:14: [config www/secure] check_timeout = 45``,
             or a shorter form where there is no line (``[config www/plain] listen``).
         message: What is wrong and what was expected: ``not between 1 and 30 seconds``.
+        spot: Section and key, from parts that know no lines: whoever has the file's ``Places`` says the line.
     """
 
     where: str
     message: str
+    spot: tuple[str, str] | None = None
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
@@ -95,3 +97,33 @@ class ListenError(NodeBalancerError):
         super().__init__(reason)
         self.reason = reason
         self.unsupported = unsupported
+
+
+class HandshakeError(NodeBalancerError):
+    """A client's TLS handshake did not succeed, and nothing else was heard of it.
+
+    Made by an engine: the reason of ``connectionLost``, for the protocol to count. A client can bring it about at will, so it is
+    never logged with a traceback.
+
+    Attributes:
+        reason: What the client did, in a few plain words from a small set: ``no shared cipher``, ``a plain HTTP request``.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class CertificateError(NodeBalancerError):
+    """A certificate and its key cannot be used.
+
+    Raised by the reading parts of ``certificates``; caught by ``certificates.loading``, which makes problems or
+    warnings of it.
+
+    Attributes:
+        flaws: What is wrong, each with the INI key that it is about: ``("ssl_key", "has a passphrase")``; at least one.
+    """
+
+    def __init__(self, *flaws: tuple[str, str]) -> None:
+        super().__init__("; ".join(message for _, message in flaws))
+        self.flaws = flaws

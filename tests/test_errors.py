@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from nodebalancer.errors import DialError, ListenError, MessageError, NodeBalancerError, Problem, SettingsError
+from nodebalancer.errors import (
+    CertificateError,
+    DialError,
+    ListenError,
+    MessageError,
+    NodeBalancerError,
+    Problem,
+    SettingsError,
+)
 
 PROBLEM = Problem("etc/nodebalancer.ini:14: [config www/secure] check_timeout = 45", "not between 1 and 30 seconds")
 
@@ -40,8 +48,21 @@ def test_a_listener_that_cannot_be_had_says_why() -> None:
     assert not ListenError("already in use by another program").unsupported
 
 
+def test_a_certificate_error_tells_every_flaw_and_what_it_is_about() -> None:
+    error = CertificateError(("ssl_cert", "has expired"), ("ssl_key", "has a passphrase"))
+    assert error.flaws == (("ssl_cert", "has expired"), ("ssl_key", "has a passphrase"))
+    assert str(error) == "has expired; has a passphrase"
+
+
 @pytest.mark.parametrize(
-    "error", [SettingsError((PROBLEM,)), MessageError(400, "rule"), DialError("reason"), ListenError("reason")]
+    "error",
+    [
+        SettingsError((PROBLEM,)),
+        MessageError(400, "rule"),
+        DialError("reason"),
+        ListenError("reason"),
+        CertificateError(),
+    ],
 )
 def test_all_are_one_family(error: Exception) -> None:
     assert isinstance(error, NodeBalancerError)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from nodebalancer.fields import Address
 from nodebalancer.model import Node, NodeBalancer, PortConfig, Settings
@@ -11,24 +11,29 @@ from nodebalancer.process.limits import Limits, Needs, needs, shortage, source_p
 MIB = 2**20
 
 
-def summary(settings: Settings, limits: Limits) -> str:
+Certificates = Callable[[tuple[str, str]], Iterable[str]]
+"""A line for each certificate of a config, which is named by NodeBalancer and config."""
+
+
+def summary(settings: Settings, limits: Limits, certificates: Certificates = lambda path: ()) -> str:
     """The whole text, without a line end after the last line."""
     lines: list[str] = []
     for nodebalancer in settings.nodebalancers.values():
-        lines += _nodebalancer(nodebalancer)
+        lines += _nodebalancer(nodebalancer, certificates)
     return "\n".join([*lines, *_resources(settings, limits)])
 
 
-def _nodebalancer(nodebalancer: NodeBalancer) -> Iterable[str]:
+def _nodebalancer(nodebalancer: NodeBalancer, certificates: Certificates) -> Iterable[str]:
     label = f" {nodebalancer.label}" if nodebalancer.label else ""
     yield f"[nodebalancer {nodebalancer.name}]{label}, at most {nodebalancer.max_connections} connections"
     for config in nodebalancer.configs.values():
-        yield from _config(nodebalancer, config)
+        yield from _config(nodebalancer, config, certificates)
 
 
-def _config(nodebalancer: NodeBalancer, config: PortConfig) -> Iterable[str]:
+def _config(nodebalancer: NodeBalancer, config: PortConfig, certificates: Certificates) -> Iterable[str]:
     places = ", ".join(str(Address(host, config.port)) for host in nodebalancer.listen)
     yield f"  [config {nodebalancer.name}/{config.name}] {config.protocol.value} on {places}, {config.algorithm.value}"
+    yield from (f"    {line}" for line in certificates((nodebalancer.name, config.name)))
     width = max((len(name) for name in config.nodes), default=0)
     for node in config.nodes.values():
         yield _node(node, width)

@@ -54,6 +54,12 @@ class Places:
         line, text = self._said(spot)
         return self.at(line, spot[0], text) if line else f"[{spot[0]}] {text}".rstrip()
 
+    def placed(self, problem: Problem) -> Problem:
+        """What a part that knows no lines has told, with its place in this file if it has one here."""
+        if problem.spot is None or not self.line(problem.spot):
+            return problem
+        return Problem(self.where(problem.spot), problem.message, problem.spot)
+
     def at(self, line: int, section: str, text: str) -> str:
         """A line of the file in words; ``text`` is what it says and is cut when it is long."""
         words = " ".join(filter(None, (f"[{section}]" if section else "", shown(text))))

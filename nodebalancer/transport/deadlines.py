@@ -17,8 +17,8 @@ from operator import attrgetter
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from nodebalancer.looping import GuardedLoop
 from nodebalancer.transport.engine import TICK_SECONDS
-from nodebalancer.transport.looping import GuardedLoop
 
 log = Logger()
 

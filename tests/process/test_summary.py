@@ -31,6 +31,12 @@ def test_everything_that_would_run_is_told() -> None:
     )
 
 
+def test_certificates_are_told_with_their_config() -> None:
+    lines = {("www", "plain"): ["certificate /www.pem: valid for a.example; expires on 2026-12-01"]}
+    text = summary(SETTINGS, ROOMY, lambda path: lines[path])
+    assert "roundrobin\n    certificate /www.pem: valid for a.example; expires on 2026-12-01\n    app-1" in text
+
+
 def test_a_config_without_nodes_is_told_so_and_needs_no_source_ports() -> None:
     bare = NodeBalancer("www", {"raw": PortConfig("raw", port=81, protocol=Protocol.TCP)}, listen=("127.0.0.1",))
     text = summary(Settings(nodebalancers={"www": bare}), ROOMY)

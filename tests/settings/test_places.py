@@ -41,6 +41,15 @@ def test_settings_without_a_file_are_named_by_section_and_key() -> None:
     assert NOWHERE.where(("config a/b", "port")) == "[config a/b] port"
 
 
+def test_a_problem_that_is_told_without_a_line_gets_the_files(places: Places) -> None:
+    told = Problem("[config a/b] port = 80", "is taken", ("config a/b", "port"))
+    assert str(places.placed(told)) == "etc/x.ini:4: [config a/b] port = 80: is taken"
+    elsewhere = Problem("[config c/d] port = 80", "is taken", ("config c/d", "port"))
+    assert places.placed(elsewhere) == elsewhere
+    assert NOWHERE.placed(told) == told
+    assert places.placed(Problem("here", "is wrong")) == Problem("here", "is wrong")
+
+
 def test_a_finding_is_told_at_the_first_of_its_keys_that_the_file_names(places: Places) -> None:
     spots = ("service", "state_dir"), ("config a/b", "port"), ("service", "workers")
     assert places.spot(Finding(spots, "")) == ("config a/b", "port")

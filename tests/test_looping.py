@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
-from nodebalancer.transport.looping import GuardedLoop
+from nodebalancer.looping import GuardedLoop
 
 
 def test_it_calls_after_each_interval_until_it_is_stopped() -> None:
