@@ -1,4 +1,4 @@
-"""The seams between rooms that are not an engine's: who follows the settings.
+"""The seams between rooms that are not an engine's: who follows the settings, and who hears what becomes of nodes.
 
 ``transport.engine`` has the seam towards the network.
 """
@@ -9,6 +9,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 
+from nodebalancer.balancing.health import StatusChange
 from nodebalancer.changes import Change
 from nodebalancer.errors import Problem
 from nodebalancer.model import Settings
@@ -41,3 +42,14 @@ class IFollower(Protocol):
 
     def abandon(self) -> Deferred[None]:
         """Give back what was prepared; nothing has changed."""
+
+
+class IStatusSink(Protocol):
+    """Hears of every change of a node's status: once, and in the order in which they happen."""
+
+    def status_changed(self, change: StatusChange) -> None:
+        """A node is UP, DOWN or Unknown, and was not before.
+
+        Called in the middle of whatever showed it, a connection or a probe: it must not raise, and puts off what takes
+        longer than handing on a line.
+        """

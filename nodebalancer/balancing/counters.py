@@ -35,14 +35,16 @@ class NodeCounters:
         open: Picks not released yet.
         picks: Picks ever.
         outcomes: Releases, by ``Outcome``.
+        flaps: Changes of status; many mean that the node flaps.
     """
 
-    __slots__ = ("open", "outcomes", "picks")
+    __slots__ = ("flaps", "open", "outcomes", "picks")
 
     def __init__(self) -> None:
         self.open = 0
         self.picks = 0
         self.outcomes = no_outcomes()
+        self.flaps = 0
 
     @property
     def releases(self) -> int:

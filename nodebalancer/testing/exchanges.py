@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from nodebalancer.model import Protocol
@@ -33,3 +34,11 @@ def body_of(received: bytes | bytearray) -> bytes:
 def status_of(received: bytes | bytearray) -> int:
     """The status of the response that ``received`` begins with."""
     return int(bytes(received).split(b" ", 2)[1])
+
+
+def every_way(data: bytes) -> Iterator[list[bytes]]:
+    """``data`` whole, byte by byte, and cut in two at every point."""
+    yield [data]
+    yield [data[at : at + 1] for at in range(len(data))]
+    for cut in range(1, len(data)):
+        yield [data[:cut], data[cut:]]

@@ -5,6 +5,7 @@ Towards nodes (R8, R9, RFC 9110 7.6):
 * Host is the client's; X-Forwarded-Proto is ours.
 * X-Forwarded-For is the client's address. From a trusted proxy it is that proxy's list, in one line, and then the
   proxy's address; what else a client claims about itself is kept from trusted proxies and dropped from all others.
+* An X-Request-ID that is one, whoever sent it: the client's, or else the one that was made for this request.
 * Fields with ``_`` in their name are dropped, kept or refused, as the config says; those that a node may take for a field of
   ours are dropped even where the others are kept.
 * ``Connection: close``, or the one upgrade that the config allows.
@@ -56,17 +57,18 @@ class Forwarding:
         self._upgrades = upgrades
         self._trusts = _membership(trusted)
 
-    def request(self, head: RequestHead, client: str) -> bytes:
+    def request(self, head: RequestHead, client: str, new_id: bytes = b"") -> bytes:
         """The whole head for the node, with its empty line.
 
         Args:
             head: The client's; not OPTIONS with ``max_forwards`` 0, which is not forwarded.
             client: The numeric address of the client, without zone.
+            new_id: The X-Request-ID for a request that has no good one of its own; empty: none.
 
         Raises:
             MessageError: 400 for a name with an underscore, where the config refuses those.
         """
-        if head.plain:
+        if head.plain and not new_id:
             return b"%bX-Forwarded-For: %b\r\n%b" % (head.lines, client.encode(), self._ending)
         lines: list[bytes] = []
         forwarded_for = client.encode()
@@ -77,12 +79,14 @@ class Forwarding:
             lines += self._underscored(head)
         if head.max_forwards is not None:
             lines.append(b"Max-Forwards: %d" % (head.max_forwards - 1))
-        lines += (b"X-Forwarded-For: " + forwarded_for, self._request_ending(head))
+        if request_id := head.request_id or new_id:
+            lines.append(b"X-Request-ID: " + request_id)
+        lines += (b"X-Forwarded-For: " + forwarded_for, self._upgrade_ending(head) if head.upgrade else self._ending)
         return head.lines + b"\r\n".join(lines)
 
     def upgrading(self, head: RequestHead) -> bool:
-        """Whether this request is forwarded with its Upgrade."""
-        return head.upgrade in self._upgrades
+        """Whether this request is forwarded with its Upgrade: never with a body, whose end would not be the tunnel's begin."""
+        return head.upgrade in self._upgrades and head.length == 0
 
     def response(self, head: ResponseHead, request: RequestHead, date: Callable[[], bytes]) -> bytes:
         """The whole head of a final response for the client, with its empty line.
@@ -109,7 +113,7 @@ class Forwarding:
         """The whole head of a 101 whose ``upgrade`` is what was asked for."""
         return head.lines + _upgrade(head.upgrade)
 
-    def _request_ending(self, head: RequestHead) -> bytes:
+    def _upgrade_ending(self, head: RequestHead) -> bytes:
         return self._proto + b"\r\n" + _upgrade(head.upgrade) if self.upgrading(head) else self._ending
 
     def _underscored(self, head: RequestHead) -> list[bytes]:

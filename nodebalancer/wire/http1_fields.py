@@ -45,14 +45,15 @@ CLAIM_PREFIX = b"x-forwarded"
 
 HONOURED_NEVER = frozenset((b"content-length", b"transfer-encoding", b"cookie", b"expect", b"date"))
 """Fields that stay although a Connection field names them: framing is ours to decide, and a client that removes what
-an application relies on is up to no good. Host and the ``CLAIMS`` need no entry, they are kept apart from the others."""
+an application relies on is up to no good. Host, X-Request-ID and the ``CLAIMS`` need no entry, they are kept apart from the
+others."""
 
 READ_IN_RESPONSES = frozenset(
     (b"connection", b"content-length", b"transfer-encoding", b"upgrade", *(name.lower() for name in HOP_BY_HOP))
 )
 """Fields of a response that are not simply passed on. (Date is; only its absence matters.)"""
 
-READ_IN_REQUESTS = READ_IN_RESPONSES | CLAIMS | {b"expect", b"host", b"max-forwards"}
+READ_IN_REQUESTS = READ_IN_RESPONSES | CLAIMS | {b"expect", b"host", b"max-forwards", b"x-request-id"}
 """The same of a request; as well as all that begins with ``CLAIM_PREFIX`` or has an underscore."""
 
 _DASHED = bytes(byte if bytes((byte,)).isalnum() else ord("-") for byte in range(256))

@@ -27,6 +27,8 @@ from nodebalancer.wire.http1_lines import (
     REQUEST_LINE_BYTES_MAX,
     TOKEN,
     bad_request,
+    check_unfinished_request,
+    is_unfinished,
     request_lines,
     tidy_lines,
 )
@@ -35,6 +37,7 @@ from nodebalancer.wire.http1_usual import REQUEST
 _SLASH = ord("/")
 _NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
 _HOST = re.compile(rb"(?:[A-Za-z0-9\-._~%!$&'()*+;=]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{0,5}+)?")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*+)(.*+)", re.IGNORECASE)
 
 
@@ -58,6 +61,7 @@ class RequestHead:
         forwarded_for: The values of X-Forwarded-For, one a field.
         claims: Other lines by which a client says who it is (``http1_fields.CLAIMS`` and ``X-Forwarded-*``).
         underscored: Lines whose name has an underscore.
+        request_id: The one X-Request-ID, if it is of 1 to 64 letters, digits and ``._-``; if not, empty or None.
     """
 
     __slots__ = ("host", "length", "lines", "method", "size", "target")
@@ -70,6 +74,7 @@ class RequestHead:
     forwarded_for: tuple[bytes, ...] = ()
     claims: tuple[bytes, ...] = ()
     underscored: tuple[bytes, ...] = ()
+    request_id: bytes | None = None
 
     def __init__(self, method: bytes, target: bytes, host: bytes, lines: bytes, length: int, size: int) -> None:
         self.method = method
@@ -91,6 +96,7 @@ class _Reading(RequestHead):
         "http10",
         "max_forwards",
         "options",
+        "request_id",
         "underscored",
         "upgrade",
     )
@@ -109,6 +115,7 @@ class _Reading(RequestHead):
         self.expects_continue = False
         self.upgrade = None
         self.max_forwards = None
+        self.request_id = None
         self.forwarded_for = self.claims = self.underscored = ()
 
     @staticmethod
@@ -116,19 +123,30 @@ class _Reading(RequestHead):
         return bad_request(rule)
 
 
-def parse_request(data: bytes) -> RequestHead | None:
+def parse_request(data: bytes, seen: int = 0) -> RequestHead | None:
     """The request head that ``data`` begins with, or None while it is incomplete: ask again with the longer buffer.
+
+    Args:
+        data: What the client has sent.
+        seen: The length of ``data`` when it was last found incomplete. Saves time and changes nothing else.
 
     Raises:
         MessageError: 400, 405, 414, 417, 431, 501 or 505, as soon as it is certain. Nothing else is ever raised.
     """
+    if seen and is_unfinished(data, seen):
+        check_unfinished_request(data, seen)
+        return None
     head = None
     if data[-4:] == END or data.find(END) >= 0:  # what comes byte by byte is matched once, not at every byte
         head = _usual(data)
     if head is None:
         head = _by_lines(data)
-    if head is not None:
-        _settle_framing(head)
+    if head is None:
+        return None
+    if head.length == UNSAID:
+        head.length = 0
+    else:
+        _write_framing(head)
     return head
 
 
@@ -192,10 +210,8 @@ def _read_lines(head: _Reading, lines: list[bytes]) -> None:
             read(head, line, value)
 
 
-def _settle_framing(head: RequestHead) -> None:
-    if head.length == UNSAID:
-        head.length = 0
-    elif head.length == CHUNKED:
+def _write_framing(head: RequestHead) -> None:
+    if head.length == CHUNKED:
         head.lines += b"Transfer-Encoding: chunked\r\n"
     else:
         head.lines += b"Content-Length: %d\r\n" % head.length
@@ -217,7 +233,7 @@ def _unlisted(head: _Reading, line: bytes, value: bytes) -> None:
 
 def _finish(head: _Reading) -> None:
     """What can be said only once all fields are known."""
-    if head.method in _NOT_SERVED:
+    if head.method.upper() in _NOT_SERVED:  # another method by the letter, but not for every node
         raise bad_request("CONNECT and TRACE are not served, RFC 9110 9.3", 405)
     if not head.host and not head.http10:
         raise bad_request("no Host, RFC 9112 3.2")
@@ -294,6 +310,10 @@ def _max_forwards(head: _Reading, line: bytes, value: bytes) -> None:
     head.max_forwards = int(value)
 
 
+def _request_id(head: _Reading, line: bytes, value: bytes) -> None:
+    head.request_id = value if head.request_id is None and _REQUEST_ID.fullmatch(value) else b""
+
+
 def _forwarded_for(head: _Reading, line: bytes, value: bytes) -> None:
     head.forwarded_for += (value,)
 
@@ -307,11 +327,12 @@ READERS = spellings(
         b"Max-Forwards": _max_forwards,
         b"X-Forwarded-For": _forwarded_for,
         b"X-Forwarded-Proto": dropped,
+        b"X-Request-ID": _request_id,
     },
     plain=b"Accept Accept-Charset Accept-Encoding Accept-Language Access-Control-Request-Headers "
     b"Access-Control-Request-Method Authorization Cache-Control Content-Encoding Content-Language Content-Type Cookie "
     b"Date DNT From If-Match If-Modified-Since If-None-Match If-Range If-Unmodified-Since Origin Pragma Priority Range "
     b"Referer Sec-CH-UA Sec-CH-UA-Mobile Sec-CH-UA-Platform Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site "
     b"Sec-Fetch-User Sec-GPC Sec-WebSocket-Extensions Sec-WebSocket-Key Sec-WebSocket-Protocol Sec-WebSocket-Version "
-    b"Upgrade-Insecure-Requests User-Agent Via X-Request-ID X-Requested-With".split(),
+    b"Upgrade-Insecure-Requests User-Agent Via X-Requested-With".split(),
 )

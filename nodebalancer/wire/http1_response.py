@@ -16,7 +16,13 @@ from nodebalancer.wire.http1_fields import (
     settle_upgrade,
     spellings,
 )
-from nodebalancer.wire.http1_lines import RESPONSE_HEAD_BYTES_MAX, bad_response, response_lines
+from nodebalancer.wire.http1_lines import (
+    RESPONSE_HEAD_BYTES_MAX,
+    bad_response,
+    check_unfinished_response,
+    is_unfinished,
+    response_lines,
+)
 from nodebalancer.wire.http1_usual import RESPONSE
 
 _DATE = re.compile(rb"\r\ndate: ", re.IGNORECASE)
@@ -70,16 +76,20 @@ class _Reading(ResponseHead):
         return bad_response(rule)
 
 
-def parse_response(data: bytes, method: bytes) -> ResponseHead | None:
+def parse_response(data: bytes, method: bytes, seen: int = 0) -> ResponseHead | None:
     """The response head that ``data`` begins with, or None while it is incomplete: ask again with the longer buffer.
 
     Args:
         data: What the node has sent.
         method: The request's: there is no body after HEAD.
+        seen: The length of ``data`` when it was last found incomplete. Saves time and changes nothing else.
 
     Raises:
         MessageError: 502, as soon as it is certain. Nothing else is ever raised.
     """
+    if seen and is_unfinished(data, seen):
+        check_unfinished_response(data, seen)
+        return None
     head = _usual(data) or _by_lines(data)
     if head is not None:
         _settle_framing(head, method)

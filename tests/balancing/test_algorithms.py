@@ -1,12 +1,10 @@
-"""Round robin is smooth, weighted and fair at any time, and costs the same for many nodes as for few."""
+"""Round robin is smooth, weighted and fair at any time. The other algorithms, and what a pick costs, have files of their own."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from math import log2
-from typing import ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -206,57 +204,3 @@ def test_nodes_that_come_and_go_in_step_with_their_picks_push_nobody_out_of_time
             algorithm.assign(weights)
     _, in_any_row = spread((algorithm.choose(CLIENT, ()) for _ in range(465)), weights)
     assert in_any_row < 3
-
-
-class Counted(int):
-    """A weight; it and all that is computed from it count how often they are compared."""
-
-    comparisons: ClassVar[int] = 0
-
-    def __eq__(self, other: object) -> bool:
-        Counted.comparisons += 1
-        return int(self) == other
-
-    def __lt__(self, other: int) -> bool:
-        Counted.comparisons += 1
-        return int(self) < int(other)
-
-    def __le__(self, other: int) -> bool:
-        Counted.comparisons += 1
-        return int(self) <= int(other)
-
-    def __rfloordiv__(self, other: int) -> Counted:
-        return Counted(other // int(self))
-
-    def __mul__(self, other: int) -> Counted:
-        return Counted(int(self) * other)
-
-    def __add__(self, other: int) -> Counted:
-        return Counted(int(self) + other)
-
-    def __sub__(self, other: int) -> Counted:
-        return Counted(int(self) - other)
-
-    __hash__ = int.__hash__
-
-
-def comparisons(weights: Sequence[int], picks: int) -> list[int]:
-    """How many comparisons each of the first picks among so many members costs."""
-    algorithm = RoundRobin()
-    algorithm.assign({Member(node(str(number))): Counted(weight) for number, weight in enumerate(weights)})
-    counts = []
-    for _ in range(picks):
-        Counted.comparisons = 0
-        algorithm.choose(CLIENT, ())
-        counts.append(Counted.comparisons)
-    return counts
-
-
-def test_a_pick_among_a_thousand_equal_nodes_costs_what_one_among_two_does() -> None:
-    assert max(comparisons([100] * 1000, 2500)) == max(comparisons([100] * 2, 2500)) > 0
-
-
-def test_a_pick_among_a_thousand_different_nodes_costs_little_more() -> None:
-    """What counts are different weights, of which there are 255, and of these the logarithm."""
-    counts = comparisons([1 + number % 255 for number in range(1000)], 4000)
-    assert 0 < sum(counts) / len(counts) < 12 * log2(255)

@@ -18,6 +18,7 @@ def test_a_config_begins_with_nothing_counted() -> None:
 def test_what_is_not_open_any_more_was_released() -> None:
     counters = NodeCounters()
     assert (counters.open, counters.picks, counters.releases, sum(counters.outcomes)) == (0, 0, 0, 0)
+    assert counters.flaps == 0
     counters.picks, counters.open = 5, 2
     assert counters.releases == 3
 

@@ -1,4 +1,4 @@
-"""The pool's rules, one test each, and all of them together over any history."""
+"""The pool's rules, one test each; those about status and stickiness, and any history of them all, have their own files."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from nodebalancer.balancing.outcome import Outcome
-from nodebalancer.balancing.pool import PICKED, Member, Pool
+from nodebalancer.balancing.pool import Member, Pool
 from nodebalancer.fields import Address
-from nodebalancer.model import Mode, Node
-from nodebalancer.testing.builders import node
+from nodebalancer.model import Algorithm, Mode, Node
+from nodebalancer.testing.builders import config, node
 
 CLIENT = "198.51.100.7"
 NOW = 1000.0
@@ -70,14 +67,6 @@ def test_a_node_that_was_tried_is_not_picked_again() -> None:
 
 def test_a_pool_without_nodes_has_nobody() -> None:
     assert Pool({}).pick(CLIENT, NOW) is None
-
-
-@pytest.mark.parametrize("mode", Mode)
-def test_which_modes_are_picked(mode: Mode) -> None:
-    """The table and nothing else decides; a node that is not picked is still known (R25)."""
-    pool = Pool(by_name(node(mode=mode)))
-    assert list(pool.members) == ["a"]
-    assert (pool.pick(CLIENT, NOW) is not None) == (mode is Mode.ACCEPT) == PICKED.get(mode, False)
 
 
 def test_a_change_of_mode_applies_to_the_next_pick() -> None:
@@ -143,76 +132,44 @@ def test_reloads_that_change_the_set_do_not_begin_again_either() -> None:
     assert abs(seen.count("a") - seen.count("b")) <= 2
 
 
-@settings(max_examples=40, stateful_step_count=40, deadline=None)
-class Histories(RuleBasedStateMachine):
-    """Picks, releases and reloads in any order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.wanted: Mapping[str, Node] = {}
-        self.pool = Pool(self.wanted)
-        self.seen: set[Member] = set()
-        self.open: list[Member] = []
-        self.picks: Counter[Member] = Counter()
-        self.releases: Counter[tuple[Member, Outcome]] = Counter()
-
-    @rule(
-        nodes=st.fixed_dictionaries(
-            {},
-            optional={
-                name: st.builds(
-                    node,
-                    st.just(name),
-                    st.builds(Address, st.just("192.0.2.1"), st.integers(1, 2)),
-                    weight=st.sampled_from((1, 2, 100, 255)),
-                    mode=st.sampled_from((Mode.ACCEPT, Mode.ACCEPT, Mode.REJECT)),
-                )
-                for name in "abc"
-            },
-        )
-    )
-    def reload(self, nodes: Mapping[str, Node]) -> None:
-        before = dict(self.pool.members)
-        self.pool.update(nodes)
-        for name, member in self.pool.members.items():
-            stays = name in self.wanted and self.wanted[name].address == nodes[name].address
-            assert (before.get(name) is member) == stays
-        self.wanted = nodes
-        self.seen |= set(self.pool.members.values())
-
-    @rule(tried=st.sets(st.sampled_from("abc")))
-    def pick(self, tried: set[str]) -> None:
-        passed_over = [member for name, member in self.pool.members.items() if name in tried]
-        member = self.pool.pick(CLIENT, NOW, passed_over)
-        eligible = {name for name, each in self.wanted.items() if each.mode is Mode.ACCEPT} - tried
-        if member is None:
-            assert not eligible
-        else:
-            assert member.node.name in eligible
-            assert self.pool.members[member.node.name] is member
-            self.picks[member] += 1
-            self.open.append(member)
-
-    @rule(data=st.data(), outcome=st.sampled_from(Outcome))
-    def release(self, data: st.DataObject, outcome: Outcome) -> None:
-        if self.open:
-            member = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
-            self.pool.release(member, outcome)
-            self.releases[member, outcome] += 1
-
-    @invariant()
-    def counts_are_true(self) -> None:
-        for member in self.seen:
-            assert member.open == self.open.count(member)
-            assert member.picks == self.picks[member]
-            assert member.outcomes == [self.releases[member, outcome] for outcome in Outcome]
-            assert member.releases == sum(member.outcomes)
-
-    def teardown(self) -> None:
-        """At rest nothing is open anywhere, on nodes that were removed neither."""
-        for member in self.open:
-            self.pool.release(member, Outcome.STOPPED)
-        assert [member for member in self.seen if member.open] == []
+def test_another_algorithm_takes_over_what_is_open() -> None:
+    """R13; a reload from round robin to least connections knows the connections that there are, and back."""
+    nodes = by_name(node("a"), node("b"))
+    pool = Pool(nodes)
+    first, second, third = pick(pool), pick(pool), pick(pool)
+    pool.release(second, Outcome.SERVED)
+    assert (first.open, second.open) == (2, 0)
+    pool.update(nodes, config("web", algorithm=Algorithm.LEASTCONN))
+    assert names(pool, 2) == "bb"
+    pool.release(third, Outcome.SERVED)
+    assert names(pool, 1) == "a"
+    pool.update(nodes, config("web", algorithm=Algorithm.SOURCE))
+    assert len(set(names(pool, 5))) == 1
+    pool.update(nodes, config("web"))
+    assert names(pool, 4) in ("abab", "baba")
 
 
-test_counts_are_true_over_any_history = Histories.TestCase
+def test_a_reload_with_the_same_algorithm_keeps_its_turns() -> None:
+    nodes = by_name(node("a"), node("b"), node("c"))
+    rules = config("web", algorithm=Algorithm.LEASTCONN)
+    pool = Pool(nodes)
+    seen = ""
+    for _ in range(6):
+        pool.update(nodes, rules)
+        member = pick(pool)
+        seen += member.node.name
+        pool.release(member, Outcome.SERVED)
+    assert seen == "abcabc"
+
+
+def test_least_connections_hear_of_every_release() -> None:
+    """R13; also of those of connections that round robin has made."""
+    nodes = by_name(node("a"), node("b"))
+    pool = Pool(nodes)
+    b = pool.members["b"]
+    busy = [pick(pool, (b,)) for _ in range(5)]
+    pool.update(nodes, config("web", algorithm=Algorithm.LEASTCONN))
+    assert names(pool, 1) == "b"
+    for member in busy:
+        pool.release(member, Outcome.SERVED)
+    assert names(pool, 1) == "a"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodebalancer.testing.exchanges import GET, OK, SWITCHING, UPGRADE, body_of, http, post, status_of
+from nodebalancer.testing.exchanges import GET, OK, SWITCHING, UPGRADE, body_of, every_way, http, post, status_of
 from nodebalancer.wire.http1_head import parse_request, parse_response
 
 
@@ -28,3 +28,7 @@ def test_a_whole_exchange() -> None:
     lb.pump()
     assert status_of(client.received) == 200
     assert body_of(client.received) == b"hello"
+
+
+def test_every_way_has_every_cut() -> None:
+    assert list(every_way(b"abc")) == [[b"abc"], [b"a", b"b", b"c"], [b"a", b"bc"], [b"ab", b"c"]]

@@ -139,6 +139,59 @@ def test_no_other_upgrade_is(fields: list[bytes]) -> None:
     assert forwarded(*fields, by=forwarding()) == [b"X-Forwarded-For: 192.0.2.7"]
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
+def test_no_upgrade_is_forwarded_with_a_body(framing: bytes) -> None:
+    sent = request(b"Connection: upgrade", b"Upgrade: websocket", framing)
+    assert not forwarding().upgrading(sent)
+    assert b"pgrade" not in forwarding().request(sent, CLIENT)
+    assert forwarding().upgrading(request(b"Connection: upgrade", b"Upgrade: websocket", b"Content-Length: 0"))
+
+
+GOOD_ID, NEW_ID = b"aZ9._-" + b"x" * 58, b"4bf92f3577b34da6"
+
+
+@pytest.mark.parametrize("name", [b"X-Request-ID", b"x-request-id", b"X-REQUEST-ID"])
+@pytest.mark.parametrize("trusting", [True, False])
+def test_a_good_request_id_is_kept_whoever_sent_it(name: bytes, trusting: bool) -> None:
+    """And no other is made in its place; nor can Connection remove it."""
+    by = forwarding(trusting=trusting)
+    for fields in ([], [b"A: b", b"Connection: x-request-id"]):
+        sent = request(*fields, name + b": " + GOOD_ID)
+        assert sent.request_id == GOOD_ID
+        for new_id in (b"", NEW_ID):
+            lines = by.request(sent, CLIENT, new_id).split(b"\r\n")
+            assert [line for line in lines if line.lower().startswith(name.lower())] == [b"X-Request-ID: " + GOOD_ID]
+
+
+BAD_IDS = [
+    [],
+    [b""],
+    [b"x" * 65],
+    [b"a b"],
+    [b"a/b"],
+    [b"a\xe4"],
+    [b'a"b'],
+    [b"a,b"],
+    [b"a", b"a"],
+    [b"a", b"b", b"c"],
+    [b"", b"a"],
+]
+
+
+@pytest.mark.parametrize("values", BAD_IDS, ids=map(str, BAD_IDS))
+def test_any_other_is_dropped_and_one_may_be_made(values: list[bytes]) -> None:
+    sent = request(*(b"X-Request-ID: " + value for value in values))
+    assert not sent.request_id
+    assert b"X-Request-ID" not in forwarding().request(sent, CLIENT)
+    assert forwarding().request(sent, CLIENT, NEW_ID) == head(
+        b"GET / HTTP/1.1", b"Host: a.example", b"X-Request-ID: " + NEW_ID, *OURS
+    )
+
+
+def test_a_look_alike_of_a_request_id_is_dropped() -> None:
+    assert b"111" not in forwarding(Underscores.KEEP).request(request(b"X_Request_ID: 111"), CLIENT)
+
+
 def test_max_forwards_is_counted_down() -> None:
     sent = request(b"Max-Forwards: 010", line=b"OPTIONS * HTTP/1.1")
     assert b"\r\nMax-Forwards: 9\r\n" in forwarding().request(sent, CLIENT)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
+from nodebalancer.testing.exchanges import every_way
 from nodebalancer.wire.http1_body import EXTENSION_BYTES_MAX, LAST_CHUNK, ChunkedReader, chunk
 from nodebalancer.wire.http1_head import FIELDS_BYTES_MAX, FIELDS_MAX
 
@@ -28,11 +29,6 @@ def read(pieces: Sequence[bytes]) -> tuple[bytes, bytes, bool]:
 
 def single(data: bytes) -> list[bytes]:
     return [data[index : index + 1] for index in range(len(data))]
-
-
-def every_way(data: bytes) -> list[list[bytes]]:
-    """``data`` whole, byte by byte, and cut in two at every point."""
-    return [[data], single(data), *([data[:cut], data[cut:]] for cut in range(1, len(data)))]
 
 
 READ = {

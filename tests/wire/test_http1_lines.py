@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
+from nodebalancer.wire.http1_head import parse_request, parse_response
 from nodebalancer.wire.http1_lines import (
     FIELDS_BYTES_MAX,
     REQUEST_LINE_BYTES_MAX,
@@ -83,3 +88,46 @@ def test_a_tidy_and_an_untidy_head_are_cut_into_the_same_lines() -> None:
     assert tidy is not None
     assert untidy is not None
     assert tidy[:4] == untidy[:4] == (b"GET", b"/a", False, [b"Host: a", b"A: b c"])
+
+
+Look = Callable[[bytes, int], object]
+
+
+def requests(data: bytes, seen: int) -> object:
+    return parse_request(data, seen)
+
+
+def responses(data: bytes, seen: int) -> object:
+    return parse_response(data, b"GET", seen)
+
+
+def said(look: Look, data: bytes, seen: int) -> object:
+    """What becomes of ``data``: nothing yet, a head, or a rule."""
+    try:
+        head = look(data, seen)
+    except MessageError as e:
+        return e.status, e.rule
+    return head and type(head)
+
+
+PIECES = st.sampled_from(
+    [b"GET / HTTP/1.1", b"HTTP/1.1 200 OK", b"\r\n", b"\r", b"\n", b"A: b", b"Host: a", b"A: b\r\n" * 60, b"x" * 5000, b"\r\n\r\n"]
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(st.lists(PIECES | st.binary(max_size=2), min_size=1, max_size=12), st.sampled_from([requests, responses]))
+@example([b"GET /" + b"x" * 8187, b"x", b"\r\n"], requests)
+@example([b"GET / HTTP/1.1\r\nA: " + b"x" * 16381, b"\r", b"\n\r\n"], requests)
+@example([b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 100, b"A: b", b"\r", b"\n"], requests)
+@example([b"HTTP/1.1 200 OK\r\nA: " + b"x" * 65510, b"xxxxxx", b"\r\n"], responses)
+@example([b"HTTP/1.1 200 OK\r", b"\nA: b\r\n", b"\n"], responses)
+def test_what_was_seen_before_changes_nothing_but_the_time(pieces: list[bytes], look: Look) -> None:
+    data, seen = b"", 0
+    for piece in pieces:
+        data += piece
+        outcome = said(look, data, 0)
+        assert said(look, data, seen) == outcome
+        if outcome is not None:
+            return
+        seen = len(data)
