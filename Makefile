@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+FUZZ_SECONDS ?= 60
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,12 +14,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 WHICH := $(shell $(PYTHON) -c 'import os, sys, zlib; print(*sys.version_info[:3], zlib.crc32(repr((os.getcwd(), sys.base_prefix)).encode()), sep=".")' 2>/dev/null)
 INSTALLED := $(VENV)/.installed-$(WHICH)
 DEVELOPED := $(VENV)/.developed-$(WHICH)
+FUZZING := $(VENV)/.fuzzing-$(WHICH)
+CORPUS := $(VENV)/corpus
 
 PURE := nodebalancer/model.py,nodebalancer/fields.py,nodebalancer/changes.py,nodebalancer/errors.py,nodebalancer/balancing/*,nodebalancer/wire/*,nodebalancer/settings/*
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check proof bench dist docs clean lint typecheck
+.PHONY: help demo test check proof fuzz bench dist docs clean lint typecheck
 
 help: ## list what can be made
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | while IFS="$$(printf '\t')" read -r target what; do printf 'make %-10s %s\n' "$$target" "$$what"; done
@@ -29,7 +32,7 @@ demo: $(INSTALLED) ## run a balancer before three small web nodes on this machin
 	$(BIN)/twistd -n --pidfile= nodebalancer --demo
 
 test: $(DEVELOPED) ## run all tests with branch coverage
-	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip
+	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip openssl testssl
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 	@echo 'Coverage of the pure rooms:'
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100
@@ -48,6 +51,11 @@ typecheck: $(DEVELOPED) ## mypy, strict
 proof: $(DEVELOPED) ## the long and loaded tests; their output goes into the closing note of a change
 	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip
 	$(BIN)/pytest -m proof -s $(ARGS)
+
+fuzz: $(FUZZING) ## look for inputs that break a parser's promises; FUZZ_SECONDS=600 for longer than a minute each
+	@mkdir -p $(CORPUS)/request $(CORPUS)/response
+	nice $(BIN)/python -m tests.fuzz.fuzz_request -max_total_time=$(FUZZ_SECONDS) -max_len=600 -artifact_prefix=$(CORPUS)/ $(CORPUS)/request
+	nice $(BIN)/python -m tests.fuzz.fuzz_response -max_total_time=$(FUZZ_SECONDS) -max_len=600 -artifact_prefix=$(CORPUS)/ $(CORPUS)/response
 
 bench: $(DEVELOPED) ## side by side with HAProxy and nginx; ARGS=--quick for a short look
 	@.ci/system-packages nginx /usr/lib/nginx/modules/ngx_stream_module.so haproxy curl wrk
@@ -74,4 +82,9 @@ $(INSTALLED): setup.cfg pyproject.toml requirements-dev.txt
 
 $(DEVELOPED): $(INSTALLED)
 	$(BIN)/pip --quiet install --requirement requirements-dev.txt
+	@touch $@
+
+# Not among the locked tools: large, needed by nobody else, and each Python has another version.
+$(FUZZING): $(DEVELOPED)
+	$(BIN)/pip --quiet install --constraint requirements-dev.txt --config-settings editable_mode=compat --editable '.[fuzz]'
 	@touch $@

@@ -32,6 +32,11 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def is_name(self) -> bool:
+        """Whether ``host`` is a name and no numeric address, of which no name has the form."""
+        return ":" not in self.host and not re.fullmatch(r"[0-9.]+", self.host)
+
 
 class Kind(Generic[T]):
     """One kind of value: from text and back.

@@ -137,7 +137,7 @@ class Node:
 
     name: str
     address: Address
-    """Where it listens; numeric."""
+    """Where it listens; the host may be a name, which ``health.names`` resolves."""
     weight: int = key(
         Integer(1, 255), 100, "Its share of the connections in proportion to the other nodes' weights.", row="R23"
     )

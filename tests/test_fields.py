@@ -203,3 +203,11 @@ def test_only_lists_go_on_in_indented_lines() -> None:
         "rules": True,
         "label": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("host", "is_name"),
+    [("192.0.2.1", False), ("2001:db8::1", False), ("origin.internal", True), ("a", True), ("1e5", True)],
+)
+def test_an_address_knows_whether_its_host_is_a_name(host: str, is_name: bool) -> None:
+    assert Address(host, 80).is_name is is_name

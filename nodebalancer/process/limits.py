@@ -114,12 +114,13 @@ def source_ports_for(nodes: Mapping[str, Address], outgoing: tuple[str, ...], pe
 
     Args:
         nodes: Several at one address and port share its ports.
-        outgoing: A config's ``outgoing_address``; those of the other family do not count for a node.
+        outgoing: A config's ``outgoing_address``; those of the other family do not count for a node, but all for a
+            node that goes by a name.
         per_address: ``Limits.source_ports``.
     """
 
     def sources(address: Address) -> int:
-        return sum((":" in source) == (":" in address.host) for source in outgoing) or 1
+        return sum(address.is_name or (":" in source) == (":" in address.host) for source in outgoing) or 1
 
     return sum(per_address * sources(address) for address in set(nodes.values()))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from nodebalancer.errors import Problem
+from nodebalancer.firewall_rules import read_rule
 from nodebalancer.model import (
     EVERYWHERE,
     Check,
@@ -23,7 +24,7 @@ from nodebalancer.model import (
     Stickiness,
 )
 from nodebalancer.settings.listeners import listener_findings
-from nodebalancer.settings.places import NOWHERE, Finding, Places, Spot
+from nodebalancer.settings.places import NOWHERE, Finding, Places, Spot, shown
 from nodebalancer.settings.sections import section_name
 
 HTTP = (Protocol.HTTP, Protocol.HTTPS)
@@ -49,6 +50,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     """Everything that does not go together."""
     yield from listener_findings(settings)
     yield from _same_ids(settings)
+    yield from _firewall_findings(settings)
     for nodebalancer in settings.nodebalancers.values():
         if nodebalancer.firewall and nodebalancer.firewall not in settings.firewalls:
             spot = section_name("nodebalancer", nodebalancer.name), "firewall"
@@ -159,12 +161,24 @@ def _node_findings(nodebalancer: NodeBalancer, config: PortConfig) -> Iterator[F
             spots = (section, node.name), (section, other)
             yield Finding(spots, f"{node.address} is the address of node {other} already")
     for outgoing in config.outgoing_address:
+        # What a name stands for is not known here.
         if config.nodes and not any(
-            _is_ipv6(node.address.host) is _is_ipv6(outgoing) for node in config.nodes.values()
+            node.address.is_name or _is_ipv6(node.address.host) is _is_ipv6(outgoing) for node in config.nodes.values()
         ):
             family = "an IPv6" if _is_ipv6(outgoing) else "an IPv4"
             key = section_name("config", *names), "outgoing_address"
             yield Finding((key, (section, "")), f"{outgoing} can reach no node, since none has {family} address")
+
+
+def _firewall_findings(settings: Settings) -> Iterator[Finding]:
+    """Rules that say nothing; each is told of, by its number among the rules of its firewall."""
+    for firewall in settings.firewalls.values():
+        spot = section_name("firewall", firewall.name), "inbound"
+        for number, rule in enumerate(firewall.inbound, 1):
+            try:
+                read_rule(rule)
+            except ValueError as e:
+                yield Finding((spot,), f"rule {number}, {shown(rule)}: {e}")
 
 
 def _is_ipv6(host: str) -> bool:

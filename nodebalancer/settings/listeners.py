@@ -6,7 +6,7 @@ since IPv6 sockets take no IPv4 clients. TCP and UDP do not meet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -100,19 +100,40 @@ def _config_claims(settings: Settings) -> Iterator[Claim]:
             section = section_name("config", nodebalancer.name, config.name)
             spots = (section, "port"), (section, "protocol"), listen
             for host in nodebalancer.listen:
-                yield Claim(section, _transport(config), Address(host, config.port), spots)
+                yield Claim(section, transport_of(config), Address(host, config.port), spots)
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "::1" or host.startswith("127.")
+
+
+class OwnListeners:
+    """Which addresses are listeners of ours, as far as ``settings`` tell."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._claims = Claims()
+        for claim in _config_claims(settings):
+            self._claims.add(claim)
+        self._hosts = {host for nodebalancer in settings.nodebalancers.values() for host in nodebalancer.listen}
+
+    def at(self, transport: str, address: Address, is_local: Callable[[str], bool] = _is_loopback) -> Claim | None:
+        """Whose listener a dial to ``address``, numeric, would reach.
+
+        Args:
+            transport: ``tcp`` or ``udp``.
+            address: Where a node is said to be.
+            is_local: Whether a host is an address of this machine, by which a wildcard listens there too.
+        """
+        host = address.host
+        if host in EVERYWHERE or not (host in self._hosts or _is_loopback(host) or is_local(host)):
+            return None
+        return self._claims.at(transport, address)
 
 
 def _nodes_that_are_us(settings: Settings) -> Iterator[Finding]:
-    claims = Claims()
-    for claim in _config_claims(settings):
-        claims.add(claim)
-    ours = {host for nodebalancer in settings.nodebalancers.values() for host in nodebalancer.listen}
+    ours = OwnListeners(settings)
     for section, transport, node in _nodes(settings):
-        host = node.address.host
-        if host in EVERYWHERE or not (host in ours or _is_loopback(host)):
-            continue
-        if ours_there := claims.at(transport, node.address):
+        if ours_there := ours.at(transport, node.address):
             message = f"{node.address} is our own listener, [{ours_there.section}]; connections would go in circles"
             yield Finding(((section, node.name), *ours_there.spots), message)
 
@@ -122,16 +143,13 @@ def _nodes(settings: Settings) -> Iterator[tuple[str, str, Node]]:
         for config in nodebalancer.configs.values():
             section = section_name("nodes", nodebalancer.name, config.name)
             for node in config.nodes.values():
-                yield section, _transport(config), node
+                yield section, transport_of(config), node
 
 
-def _transport(config: PortConfig) -> str:
+def transport_of(config: PortConfig) -> str:
+    """What a config's listeners and nodes speak below its protocol: ``tcp`` or ``udp``."""
     return "udp" if config.protocol is Protocol.UDP else "tcp"
 
 
 def _everywhere(address: Address) -> Address:
     return Address("::" if ":" in address.host else "0.0.0.0", address.port)  # noqa: S104 compared, not listened on
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "::1" or host.startswith("127.")

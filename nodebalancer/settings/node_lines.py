@@ -20,8 +20,7 @@ from nodebalancer.settings.values import read_value, refuse_more_lines
 
 OPTIONS = keys_of(Node)
 FORM = " ".join(["ADDRESS:PORT", *(f"[{name}=…]" for name in OPTIONS)])
-NUMERIC = HostPort()
-NAMED = HostPort(names=True)
+ADDRESS = HostPort(names=True)
 OPTION = re.compile(r'[ \t]+([^ \t="]+)=("(?:[^"\\]|\\["\\])*"|[^ \t"]*)(?![^ \t])')
 PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -61,18 +60,10 @@ def read_node(name: str, text: str, tell: Tell) -> Node | None:
 
 def _read_address(text: str, tell: Tell) -> Address | None:
     try:
-        return NUMERIC.read(text)
+        return ADDRESS.read(text)
     except ValueError as e:
-        tell(f"host names are not available yet; expected {NUMERIC.expected}" if _is_named(text) else str(e))
+        tell(str(e))
         return None
-
-
-def _is_named(text: str) -> bool:
-    try:
-        NAMED.read(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _read_options(text: str, tell: Tell) -> dict[str, Any]:

@@ -133,3 +133,8 @@ def test_a_shortage_says_how_many_connections_fit() -> None:
 
 def test_with_hardly_any_descriptors_no_connection_fits() -> None:
     assert "enough for 0 of 100 connections only" in str(shortage(Needs(100, 3), 5))
+
+
+def test_a_node_that_goes_by_a_name_may_be_dialled_from_all_addresses() -> None:
+    named = {"n": Address("origin.internal", 80)}
+    assert source_ports_for(named, ("192.0.2.1", "2001:db8::1"), 100) == 2 * 100

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from nodebalancer.fields import Address
+from nodebalancer.firewall_rules import FORM
 from nodebalancer.model import (
     Check,
     CipherSuite,
@@ -110,6 +111,12 @@ def test_an_outgoing_address_needs_a_node_of_its_family_once_there_are_nodes() -
     ]
 
 
+def test_a_node_that_goes_by_a_name_may_be_of_either_family() -> None:
+    named = Node("n", Address("origin.internal", 80))
+    assert problems(www(config(B, named, outgoing_address=("192.0.2.9",)))) == []
+    assert problems(www(config(named, outgoing_address=("192.0.2.9", "2001:db8::9")))) == []
+
+
 def test_a_redirect_needs_an_https_config_to_go_to_and_no_nodes() -> None:
     redirect = PortConfig("x", redirect=Redirect.HTTPS)
     assert problems(www(redirect, SECURE)) == []
@@ -140,6 +147,16 @@ def test_a_firewall_that_is_named_must_be_there() -> None:
     settings = www(config(A), firewall="office")
     assert problems(settings) == ["[nodebalancer www] firewall: there is no section [firewall office]"]
     assert problems(Settings(settings.nodebalancers, {"office": Firewall("office")})) == []
+
+
+def test_every_rule_of_a_firewall_that_cannot_be_read_is_told() -> None:
+    """R4; by its number, since a list has but one place in the file."""
+    rules = "ACCEPT TCP 80,443 203.0.113.0/24, 2001:db8::/32", "ALLOW TCP 80 ::/0", "DROP TCP 80 ::/0", "DROP TCP 80"
+    settings = Settings(firewalls={"office": Firewall("office", inbound=rules)})
+    assert problems(settings) == [
+        "[firewall office] inbound: rule 2, ALLOW TCP 80 ::/0: 'ALLOW': expected one of ACCEPT, DROP",
+        f"[firewall office] inbound: rule 4, DROP TCP 80: expected {FORM}",
+    ]
 
 
 def test_ids_are_used_once() -> None:

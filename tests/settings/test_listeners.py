@@ -6,7 +6,7 @@ import pytest
 
 from nodebalancer.fields import Address
 from nodebalancer.model import Api, Manhole, Metrics, Node, NodeBalancer, PortConfig, Protocol, Settings
-from nodebalancer.settings.listeners import listener_findings
+from nodebalancer.settings.listeners import OwnListeners, listener_findings
 
 
 def found(*nodebalancers: NodeBalancer, **others: Manhole | Metrics | Api) -> list[tuple[str, str, str]]:
@@ -132,3 +132,31 @@ def test_udp_nodes_are_not_tcp_listeners() -> None:
         )
         == []
     )
+
+
+@pytest.mark.parametrize(
+    ("address", "section"),
+    [
+        (Address("127.0.0.1", 80), "config a/c0"),
+        (Address("192.0.2.7", 80), "config a/c0"),
+        (Address("192.0.2.7", 81), None),
+        (Address("192.0.2.8", 80), None),
+        (Address("0.0.0.0", 80), None),
+        (Address("::1", 80), None),
+    ],
+    ids=str,
+)
+def test_an_address_found_out_later_may_be_a_listener_of_ours(address: Address, section: str | None) -> None:
+    """A wildcard listens on what is this machine's, which is for the caller to know."""
+    a = balancer("a", "0.0.0.0", 80)
+    claim = OwnListeners(Settings({"a": a})).at("tcp", address, lambda host: host == "192.0.2.7")
+    assert (claim.section if claim else None) == section
+
+
+def test_an_address_that_is_listened_on_by_itself_is_ours() -> None:
+    claim = OwnListeners(Settings({"a": balancer("a", "192.0.2.7", 80)})).at("tcp", Address("192.0.2.7", 80))
+    assert claim is not None
+
+
+def test_a_name_is_nobody_before_it_is_resolved() -> None:
+    assert found(balancer("a", "0.0.0.0", 80, node=Address("localhost", 80))) == []

@@ -10,7 +10,7 @@ from nodebalancer.errors import SettingsError
 from nodebalancer.fields import Address
 from nodebalancer.model import Mode, Node
 from nodebalancer.settings.document import tokenize
-from nodebalancer.settings.node_lines import FORM, NUMERIC, read_node, read_nodes, write_node
+from nodebalancer.settings.node_lines import ADDRESS, FORM, read_node, read_nodes, write_node
 from nodebalancer.settings.places import Report, places_of
 
 WHERE = Address("192.0.2.1", 80)
@@ -22,6 +22,7 @@ WHERE = Address("192.0.2.1", 80)
         ("192.0.2.1:80", Node("a", WHERE)),
         ("[2001:db8::1]:80", Node("a", Address("2001:db8::1", 80))),
         ("192.0.2.1:80 weight=1", Node("a", WHERE, weight=1)),
+        ("Origin.internal:80", Node("a", Address("origin.internal", 80))),
         ("192.0.2.1:80\t mode=accept   weight=255", Node("a", WHERE, weight=255)),
         ("192.0.2.1:80 label=web", Node("a", WHERE, label="web")),
         ('192.0.2.1:80 label="a = b" weight="7"', Node("a", WHERE, weight=7, label="a = b")),
@@ -39,11 +40,13 @@ def test_nodes_that_are_read(text: str, node: Node) -> None:
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("", [f"expected {NUMERIC.expected}"]),
-        ("192.0.2.1", [f"expected {NUMERIC.expected}"]),
+        ("", [f"expected {ADDRESS.expected}"]),
+        ("192.0.2.1", [f"expected {ADDRESS.expected}"]),
         ("192.0.2.1:0", ["port 0 is not between 1 and 65535"]),
-        ("10.0.0.300:80", [f"'10.0.0.300' is not an IP address; expected {NUMERIC.expected}"]),
-        ("origin.internal:80", [f"host names are not available yet; expected {NUMERIC.expected}"]),
+        ("10.0.0.300:80", [f"'10.0.0.300' is not an IP address; expected {ADDRESS.expected}"]),
+        ("origin..internal:80", [f"'origin..internal' is not an IP address; expected {ADDRESS.expected}"]),
+        ("-origin:80", [f"'-origin' is not an IP address; expected {ADDRESS.expected}"]),
+        ("origin.internal", [f"expected {ADDRESS.expected}"]),
         ("192.0.2.1:80 weight=0", ["weight=0: not between 1 and 255"]),
         ("192.0.2.1:80 mode=drain", ["mode=drain: not available yet in this version; available: accept"]),
         ("192.0.2.1:80 mode=dran", ["mode=dran: expected one of accept, reject, drain, backup"]),
@@ -56,7 +59,7 @@ def test_nodes_that_are_read(text: str, node: Node) -> None:
         (
             "x weight=0 wight=1 5",
             [
-                f"expected {NUMERIC.expected}",
+                f"expected {ADDRESS.expected}",
                 "weight=0: not between 1 and 255",
                 "unknown option wight; the nearest known one is weight",
                 f"cannot read '5'; expected {FORM}",
@@ -79,7 +82,7 @@ def test_the_form_names_every_option() -> None:
     st.builds(
         Node,
         st.just("a"),
-        st.builds(Address, st.sampled_from(["192.0.2.1", "2001:db8::1"]), st.integers(1, 65535)),
+        st.builds(Address, st.sampled_from(["192.0.2.1", "2001:db8::1", "a.example"]), st.integers(1, 65535)),
         st.integers(1, 255),
         st.just(Mode.ACCEPT),
         st.text(max_size=64).map(str.strip).filter(str.isprintable) | st.text('"\\ =#', max_size=9).map(str.strip),
