@@ -19,7 +19,6 @@ import errno
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import cycle
-from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
@@ -32,8 +31,8 @@ from nodebalancer.testing.memory_ends import End, MemoryPeer, MemoryStream, conn
 from nodebalancer.transport.accepting import protocol_for
 from nodebalancer.transport.addresses import dial_error, listen_error
 from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
-from nodebalancer.transport.engine import Dialler, Factory, Transport
-from nodebalancer.transport.sockets import NOT_LISTENING, refuse_tls
+from nodebalancer.transport.engine import TLS, Dialler, Factory, Transport
+from nodebalancer.transport.sockets import NOT_LISTENING
 from nodebalancer.transport.stream import CopyRelay, Stream
 
 log = Logger()
@@ -194,11 +193,17 @@ class MemoryListener:
     """A ``Listener`` of a ``MemoryEngine``."""
 
     def __init__(
-        self, engine: MemoryEngine, address: Address, factory: Factory, admit: Callable[[Address], bool] | None
+        self,
+        engine: MemoryEngine,
+        address: Address,
+        factory: Factory,
+        tls: TLS | None,
+        admit: Callable[[Address], bool] | None,
     ) -> None:
         self.address = address
         self._engine = engine
         self._factory = factory
+        self._tls = tls
         self._admit = admit
         self._queue: deque[tuple[End, Address]] = deque()
         self._paused = self._closed = False
@@ -231,7 +236,7 @@ class MemoryListener:
             if protocol is None:
                 end.reset()
             else:
-                MemoryStream(self._engine, protocol, end, peer).begin()
+                MemoryStream(self._engine, protocol, end, peer).begin(secure=self._tls is not None)
 
 
 class MemoryDial:
@@ -283,6 +288,8 @@ class MemoryDial:
 class MemoryEngine:
     """An ``Engine`` on a ``MemoryNetwork``.
 
+    Of TLS it has the events and no more: the handshake succeeds at once, and peers speak in plain.
+
     Args:
         network: Where it lives; several engines may.
         host: Where its dials come from when no source is asked for.
@@ -304,14 +311,14 @@ class MemoryEngine:
         address: Address,
         factory: Factory,
         *,
-        tls: Any = None,
+        tls: TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> MemoryListener:
         """``Engine.listen``."""
-        refuse_tls(tls)
         try:
-            return MemoryListener(self, address if address.port else self.network.free(address.host), factory, admit)
+            free = address if address.port else self.network.free(address.host)
+            return MemoryListener(self, free, factory, tls, admit)
         except OSError as error:
             raise listen_error(error) from error
 
@@ -320,16 +327,15 @@ class MemoryEngine:
         fd: int,
         factory: Factory,
         *,
-        tls: Any = None,
+        tls: TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> MemoryListener:
         """``Engine.adopt``, of a descriptor from ``MemoryNetwork.inherit``."""
-        refuse_tls(tls)
         address = self.network.inherited(fd)
         if address is None:
             raise ListenError(NOT_LISTENING)
-        return MemoryListener(self, address, factory, admit)
+        return MemoryListener(self, address, factory, tls, admit)
 
     def connect(self, address: Address, protocol: Dialler, *, timeout: float, source: str | None = None) -> MemoryDial:
         """``Engine.connect``."""

@@ -178,13 +178,20 @@ class MemoryStream(Stream):
         super().__init__(engine, protocol, peer, end.address)
         self._end: End | None = end
 
-    def begin(self) -> None:
-        """The connection stands, and its protocol is told."""
+    def begin(self, *, secure: bool = False) -> None:
+        """The connection stands, and its protocol is told; ``secure``: and then of a handshake."""
         assert self._end is not None
         end = self._end
         end.owner = self
         self.makeConnection(self)
+        if secure:
+            self._engine.later(self._shaken)
         end.wake()
+
+    def _shaken(self) -> None:
+        heard = getattr(self._protocol, "handshakeCompleted", None)
+        if heard is not None and not self._closing:
+            self._tell(heard)
 
     def connectionLost(self, reason: Failure) -> None:
         """The end is gone; nothing refers to it any more."""
@@ -199,6 +206,10 @@ class MemoryStream(Stream):
         assert self._end is not None
         self._end.reading = wanted
         self._end.wake()
+
+    def _lower_has_input(self) -> bool:
+        assert self._end is not None
+        return bool(self._end.unread)
 
     def _lower_end(self) -> None:
         assert self._end is not None

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -123,6 +124,14 @@ class Program:
     def children(self) -> list[int]:
         """Process ids of its children."""
         return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def descriptors(self) -> Counter[str]:
+        """What it has open right now: how many ``socket``, ``pipe``, ``anon_inode``, and of each file by its path."""
+        kinds: Counter[str] = Counter()
+        for link in Path(f"/proc/{self.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                kinds[os.readlink(link).partition(":")[0]] += 1
+        return kinds
 
     def resident_bytes(self) -> int:
         """Memory it occupies right now."""
@@ -237,7 +246,15 @@ def twistd_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
-def balancer(directory: Path, ini: str, ports: Iterable[int], *options: str, name: str = "balancer") -> Program:
+def balancer(
+    directory: Path,
+    ini: str,
+    ports: Iterable[int],
+    *options: str,
+    name: str = "balancer",
+    engine: str = "auto",
+    under: Sequence[str] = (),
+) -> Program:
     """Ourselves in the foreground, with the settings ``ini``, ready when all of ``ports`` answer.
 
     Args:
@@ -246,10 +263,13 @@ def balancer(directory: Path, ini: str, ports: Iterable[int], *options: str, nam
         ports: Where it will listen on loopback.
         options: More of twistd's own.
         name: When a test has several.
+        engine: ``--engine``.
+        under: A command that becomes us: ``prlimit --nofile=100``.
     """
     file = directory / f"{name}.ini"
     file.write_text(ini)
-    argv = twistd_command("-n", "--pidfile=", *options, "nodebalancer", "--config", str(file))
+    own = ["nodebalancer", "--config", str(file), "--engine", engine]
+    argv = [*under, *twistd_command("-n", "--pidfile=", *options, *own)]
     return Program(argv, directory, name, ports, twistd_environment())
 
 

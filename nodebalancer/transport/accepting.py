@@ -1,9 +1,9 @@
-"""Whether a client that the engine has accepted is served, and by which protocol."""
+"""What engines do about the clients that they accept, and about those that they cannot accept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from twisted.logger import Logger
 
@@ -11,6 +11,9 @@ from nodebalancer.fields import Address
 from nodebalancer.transport.engine import Factory
 
 log = Logger()
+
+QUIET_SECONDS: Final = 10.0
+"""How often it is said that accepting fails."""
 
 
 def protocol_for(peer: Address, factory: Factory, admit: Callable[[Address], bool] | None) -> Any:
@@ -24,3 +27,29 @@ def protocol_for(peer: Address, factory: Factory, admit: Callable[[Address], boo
     except Exception:
         log.failure("a client could not be served; it is reset")
     return None
+
+
+class Shortage:
+    """Says that clients cannot be accepted, for all listeners of an engine together, and not too often.
+
+    Args:
+        clock: Monotonic seconds.
+    """
+
+    __slots__ = ("_clock", "_quiet_until")
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._quiet_until = 0.0
+
+    def tell(self, address: Address, error: OSError) -> None:
+        """``error`` came from accepting at ``address``."""
+        now = self._clock()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            log.warn(
+                "{address} cannot accept: {error}; trying again every second, and saying so every {seconds:.0f}",
+                address=str(address),
+                error=error,
+                seconds=QUIET_SECONDS,
+            )

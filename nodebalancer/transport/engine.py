@@ -11,24 +11,35 @@ Rules that every engine keeps, and that the contract tests hold (``tests/contrac
   The peer's end of file alone ends nothing.
 * While a transport is paused its protocol hears neither data nor end of file; it may hear of a loss.
 * An exception that a protocol raises costs that one connection (it is aborted and the exception logged), never another.
+* With TLS, ``makeConnection`` comes at accept, before the handshake, as from Twisted's own. When the handshake is done a protocol
+  that has ``handshakeCompleted`` (``IHandshakeListener``) hears it, once, before any data; what it wrote before has waited. A
+  handshake that fails, or is not done within ``HANDSHAKE_SECONDS``, ends the connection: ``connectionLost`` with a
+  ``HandshakeError``, and nothing in the log. The end of file is close_notify or the peer's end of sending, whichever
+  comes first; what the peer garbles later is a loss.
 * Time is monotonic seconds; deadlines are coarse: never early, at most a second late.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
 
 from nodebalancer.errors import DialError
 from nodebalancer.fields import Address
 
+if TYPE_CHECKING:
+    from OpenSSL import SSL
+
 BUFFER_BYTES = 65536
 """A transport with more than this many bytes unsent is congested; as Twisted's own and nginx's proxy buffers."""
 
 TICK_SECONDS = 1.0
 """How coarse deadlines are."""
+
+HANDSHAKE_SECONDS = 10
+"""How long a TLS handshake may take from accept, coarse."""
 
 
 class Transport(Protocol):
@@ -62,13 +73,19 @@ class Transport(Protocol):
         """Send what was written, then an end of file; the other direction goes on. Later writes are ignored."""
 
     def pauseProducing(self) -> None:
-        """Deliver nothing until ``resumeProducing``; the peer is slowed down by its window."""
+        """Deliver nothing until ``resumeProducing``; the peer is slowed down by its window.
+
+        A loss may not be noticed until then, or until something is written.
+        """
 
     def resumeProducing(self) -> None:
         """Deliver again. Data that waited comes in a later turn."""
 
     def stopProducing(self) -> None:
         """``loseConnection``, for ``IPushProducer``."""
+
+    def has_unread(self) -> bool:
+        """Whether the peer has sent bytes that nobody has heard of. Closing now would reset, and destroy what is on its way."""
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Pause ``producer`` while this transport is congested. One at a time, ``streaming`` is always True here.
@@ -105,6 +122,17 @@ class Factory(Protocol):
 
     def buildProtocol(self, addr: Any) -> Any:
         """A protocol for a client at ``addr`` (an ``Address``), or None to reset the connection."""
+
+
+class TLS(Protocol):
+    """What a listener speaks TLS with."""
+
+    def context(self) -> SSL.Context:
+        """For a new handshake; asked once for each connection, so another one may come after the certificates were renewed.
+
+        It should have ``MODE_RELEASE_BUFFERS``, or an idle connection costs 16 KiB more, and ``OP_NO_RENEGOTIATION``, since
+        nothing here can wait for one. No other mode is needed.
+        """
 
 
 class Listener(Protocol):
@@ -170,7 +198,7 @@ class Engine(Protocol):
         address: Address,
         factory: Factory,
         *,
-        tls: Any = None,
+        tls: TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> Listener:
@@ -179,7 +207,7 @@ class Engine(Protocol):
         Args:
             address: Numeric host; port 0 for a free one.
             factory: Makes a protocol per accepted connection.
-            tls: None for plain TCP. (TLS is not available yet.)
+            tls: None for plain TCP.
             admit: Asked with the client's address right after accept, before TLS and before a protocol is built;
                 False: the connection is reset.
             client_first: The client is the first to speak (HTTP), so the engine may wait for its first bytes before
@@ -194,7 +222,7 @@ class Engine(Protocol):
         fd: int,
         factory: Factory,
         *,
-        tls: Any = None,
+        tls: TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> Listener:

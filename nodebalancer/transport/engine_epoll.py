@@ -1,6 +1,6 @@
 """The lean engine: Linux sockets on one epoll set of their own, nested in the reactor.
 
-What a connection costs here is near what it costs the kernel. ``epoll.loop`` has the turns, ``epoll.transport`` a connection,
+What a connection costs here is near what it costs the kernel. ``epoll.loop`` has the turns, ``epoll.transport`` a connection, ``epoll.tls`` one that speaks TLS,
 ``epoll.relay`` and ``epoll.pipes`` the bytes between two.
 """
 
@@ -15,15 +15,16 @@ from twisted.internet.defer import Deferred
 
 from nodebalancer.fields import Address
 from nodebalancer.transport import engine as seam
+from nodebalancer.transport.accepting import Shortage
 from nodebalancer.transport.addresses import listen_error
 from nodebalancer.transport.deadlines import Deadlines
 from nodebalancer.transport.epoll.dial import Dials, EpollDial
-from nodebalancer.transport.epoll.listener import EpollListener, Shortage
+from nodebalancer.transport.epoll.listener import EpollListener
 from nodebalancer.transport.epoll.loop import EpollLoop
 from nodebalancer.transport.epoll.pipes import POOL_BYTES, PipePool
 from nodebalancer.transport.epoll.relay import EpollRelay
 from nodebalancer.transport.resolving import resolve
-from nodebalancer.transport.sockets import adopt_listening, open_listening, refuse_tls
+from nodebalancer.transport.sockets import adopt_listening, open_listening
 
 
 class EpollEngine:
@@ -60,30 +61,28 @@ class EpollEngine:
         address: Address,
         factory: seam.Factory,
         *,
-        tls: Any = None,
+        tls: seam.TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> EpollListener:
         """``Engine.listen``."""
-        refuse_tls(tls)
         try:
             listening = open_listening(address)
         except OSError as error:
             raise listen_error(error) from error
-        return self._listener(listening, factory, admit, client_first)
+        return self._listener(listening, factory, tls, admit, client_first)
 
     def adopt(
         self,
         fd: int,
         factory: seam.Factory,
         *,
-        tls: Any = None,
+        tls: seam.TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> EpollListener:
         """``Engine.adopt``."""
-        refuse_tls(tls)
-        return self._listener(adopt_listening(fd), factory, admit, client_first)
+        return self._listener(adopt_listening(fd), factory, tls, admit, client_first)
 
     def connect(
         self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None
@@ -107,9 +106,10 @@ class EpollEngine:
         self,
         listening: socket.socket,
         factory: seam.Factory,
+        tls: seam.TLS | None,
         admit: Callable[[Address], bool] | None,
         client_first: bool,
     ) -> EpollListener:
         return EpollListener(
-            self, self._loop, listening, factory, admit, client_first=client_first, shortage=self._shortage
+            self, self._loop, listening, factory, admit, tls=tls, client_first=client_first, shortage=self._shortage
         )

@@ -25,72 +25,20 @@ from zope.interface import implementer
 from nodebalancer.errors import DialError
 from nodebalancer.fields import Address
 from nodebalancer.transport import engine as seam
-from nodebalancer.transport.accepting import protocol_for
+from nodebalancer.transport.accepting import Shortage, protocol_for
 from nodebalancer.transport.addresses import address_of, dial_error, family, listen_error
 from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
 from nodebalancer.transport.engine import TICK_SECONDS
+from nodebalancer.transport.reactor.stream import ReactorStream
+from nodebalancer.transport.reactor.tls import TLSStream
 from nodebalancer.transport.resolving import resolve
-from nodebalancer.transport.sockets import adopt_listening, open_listening, refuse_tls, reset
+from nodebalancer.transport.sockets import adopt_listening, open_listening, reset
 from nodebalancer.transport.stream import CopyRelay, Stream
 
 log = Logger()
 
 ACCEPTS_MAX: Final = 32
 """Clients accepted in one turn, so that a flood on one port does not starve the rest."""
-
-
-class ReactorStream(Stream):
-    """A connection on a stock transport."""
-
-    _stock: Any = None
-
-    def makeConnection(self, transport: Any) -> None:
-        """The stock transport is connected."""
-        self._stock = transport
-        transport.setTcpNoDelay(True)
-        transport.setTcpKeepAlive(True)
-        self._count_what_is_sent()
-        super().makeConnection(self)
-
-    def connectionLost(self, reason: Failure) -> None:
-        """The stock transport is gone; nothing refers to it any more."""
-        stock, self._stock = self._stock, None
-        vars(stock).pop("writeSomeData", None)
-        super().connectionLost(reason)
-
-    def _count_what_is_sent(self) -> None:
-        send = self._stock.writeSomeData
-
-        def send_and_count(data: bytes) -> int | BaseException:
-            result: int | BaseException = send(data)
-            if isinstance(result, int) and result > 0:
-                self._sent(result)
-            return result
-
-        self._stock.writeSomeData = send_and_count
-
-    def _lower_write(self, data: bytes) -> None:
-        self._stock.write(data)
-
-    def _lower_read(self, wanted: bool) -> None:
-        if wanted:
-            self._stock.resumeProducing()
-        else:
-            self._stock.pauseProducing()
-
-    def _lower_end(self) -> None:
-        self._stock.loseWriteConnection()
-
-    def _lower_close(self) -> None:
-        if self._write_shut:
-            # After a half-close the stock transport would call connectionLost before it returns.
-            self._stock.pauseProducing()
-            self._engine.later(self._stock.loseConnection)
-        else:
-            self._stock.loseConnection()
-
-    def _lower_reset(self) -> None:
-        self._stock.abortConnection()
 
 
 @implementer(IReadDescriptor)
@@ -101,6 +49,7 @@ class ReactorListener:
         engine: Whose it is.
         listening: Bound and listening, not blocking; ours from now on.
         factory: ``Engine.listen``.
+        tls: ``Engine.listen``.
         admit: ``Engine.listen``.
     """
 
@@ -109,6 +58,7 @@ class ReactorListener:
         engine: ReactorEngine,
         listening: socket.socket,
         factory: seam.Factory,
+        tls: seam.TLS | None,
         admit: Callable[[Address], bool] | None,
     ) -> None:
         self.address = address_of(listening.getsockname())
@@ -116,6 +66,7 @@ class ReactorListener:
         self._reactor = engine.reactor
         self._socket = listening
         self._factory = factory
+        self._tls = tls
         self._admit = admit
         self._paused = self._closed = False
         self._reactor.addReader(self)
@@ -178,7 +129,7 @@ class ReactorListener:
 
     def _rest(self, error: OSError) -> None:
         """We cannot accept (no descriptors, no memory); trying again at once would only burn the processor."""
-        log.warn("{address} cannot accept: {error}; trying again in a second", address=self.address, error=error)
+        self._engine.shortage.tell(self.address, error)
         self._reactor.removeReader(self)
         self._reactor.callLater(TICK_SECONDS, self._watch)
 
@@ -189,7 +140,12 @@ class ReactorListener:
             reset(connection)
             return
         # Not reactor.adoptStreamConnection: it raises when the client is gone already, which any client can bring about.
-        stream = ReactorStream(self._engine, protocol, peer, address_of(connection.getsockname()))
+        host = address_of(connection.getsockname())
+        stream = (
+            ReactorStream(self._engine, protocol, peer, host)
+            if self._tls is None
+            else TLSStream(self._engine, protocol, peer, host, self._tls)
+        )
         stock = Server(connection, stream, name, None, 0, self._reactor)  # type: ignore[arg-type] # as Twisted does it
         stock.repstr = f"<{type(stream).__name__} from {peer}>"
         stream.makeConnection(stock)
@@ -286,10 +242,15 @@ class ReactorEngine:
     Args:
         reactor: Any that watches descriptors (``IReactorFDSet``, ``IReactorTCP``, ``IReactorTime``).
         now: Monotonic seconds. (A reactor's own follow the wall clock.)
+
+    Attributes:
+        reactor: The same.
+        shortage: Says that clients cannot be accepted, for all listeners.
     """
 
     def __init__(self, reactor: Any, now: Callable[[], float] = time.monotonic) -> None:
         self.reactor = reactor
+        self.shortage = Shortage(now)
         self._now = now
         self._deadlines = Deadlines(reactor, now)
 
@@ -307,30 +268,28 @@ class ReactorEngine:
         address: Address,
         factory: seam.Factory,
         *,
-        tls: Any = None,
+        tls: seam.TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> ReactorListener:
         """``Engine.listen``; ``client_first`` makes no difference here."""
-        refuse_tls(tls)
         try:
             listening = open_listening(address)
         except OSError as error:
             raise listen_error(error) from error
-        return ReactorListener(self, listening, factory, admit)
+        return ReactorListener(self, listening, factory, tls, admit)
 
     def adopt(
         self,
         fd: int,
         factory: seam.Factory,
         *,
-        tls: Any = None,
+        tls: seam.TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
     ) -> ReactorListener:
         """``Engine.adopt``."""
-        refuse_tls(tls)
-        return ReactorListener(self, adopt_listening(fd), factory, admit)
+        return ReactorListener(self, adopt_listening(fd), factory, tls, admit)
 
     def connect(
         self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None

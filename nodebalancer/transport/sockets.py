@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from typing import Any, Final
+from fcntl import ioctl
+from termios import FIONREAD
+from typing import Final
 
 from nodebalancer.errors import ListenError
 from nodebalancer.fields import Address
@@ -17,6 +19,9 @@ BACKLOG: Final = 4096
 RESET: Final = struct.pack("ii", 1, 0)
 """``SO_LINGER`` of no seconds: closing is a reset."""
 
+NO_BYTES: Final = bytes(4)
+"""An int that is nothing, for ``ioctl`` to read and write."""
+
 NOT_LISTENING: Final = "the inherited descriptor is no listening TCP socket"
 
 
@@ -24,6 +29,11 @@ def reset(connection: socket.socket) -> None:
     """Close a connection with a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     connection.close()
+
+
+def has_input(fd: int) -> bool:
+    """Whether the socket ``fd`` has bytes that were not read."""
+    return ioctl(fd, FIONREAD, NO_BYTES) != NO_BYTES
 
 
 def open_listening(address: Address) -> socket.socket:
@@ -75,13 +85,3 @@ def is_listening(candidate: socket.socket) -> bool:
         and candidate.type == socket.SOCK_STREAM
         and bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
     )
-
-
-def refuse_tls(tls: Any) -> None:
-    """Say that there is none rather than serve plain text.
-
-    Raises:
-        ListenError: ``tls`` was asked for; for the engine's caller.
-    """
-    if tls is not None:
-        raise ListenError("TLS is not available yet")

@@ -132,6 +132,10 @@ class Stream:
         """Read, or stop reading."""
         raise NotImplementedError
 
+    def _lower_has_input(self) -> bool:
+        """Whether there is something to read, while nobody reads."""
+        raise NotImplementedError
+
     def _lower_end(self) -> None:
         """Send an end of file after what was written."""
         raise NotImplementedError
@@ -235,6 +239,10 @@ class Stream:
         if self._paused:
             self._paused = False
             self._deliver_later()
+
+    def has_unread(self) -> bool:
+        """``Transport.has_unread``."""
+        return bool(self._held) or (not (self._reading or self._closing) and self._lower_has_input())
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """``Transport.registerProducer``."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
 
+from nodebalancer.testing.secure_peers import Authority
+from nodebalancer.testing.secure_worlds import Later, SecureWorld
 from nodebalancer.testing.worlds import MemoryWorld, RealWorld, World
+from nodebalancer.transport.engine_epoll import EpollEngine
 from nodebalancer.transport.engine_reactor import ReactorEngine
 
 ENGINES = ["reactor", "memory"]
@@ -33,6 +36,27 @@ def world(request: pytest.FixtureRequest, reactor: Any) -> Iterator[World]:
     made = make_world(request.param, reactor)
     yield made
     pytest_twisted.blockon(Deferred.fromCoroutine(made.close()))
+
+
+@pytest.fixture(scope="session")
+def authority() -> Authority:
+    return Authority()
+
+
+@pytest.fixture
+def secure_world(reactor: Any, authority: Authority) -> Iterator[Callable[[str], SecureWorld]]:
+    """Makes the world of an engine with sockets, by its name."""
+    made: list[SecureWorld] = []
+
+    def make(name: str) -> SecureWorld:
+        clock = Later()
+        engine = {"reactor": ReactorEngine, "epoll": EpollEngine}[name](reactor, now=clock)
+        made.append(SecureWorld(engine, reactor, authority, clock))
+        return made[0]
+
+    yield make
+    for world in made:
+        pytest_twisted.blockon(Deferred.fromCoroutine(world.close()))
 
 
 @pytest.fixture(params=["accepted", "dialled"])

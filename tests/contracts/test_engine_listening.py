@@ -47,6 +47,14 @@ async def test_a_client_that_speaks_first_is_served(world: World) -> None:
     await world.until(lambda: client.received == b"answer")
 
 
+async def test_a_client_that_should_speak_first_and_does_not_is_served_all_the_same(world: World) -> None:
+    """Late, perhaps; who is to wait for how long is decided above."""
+    served = world.serve(client_first=True)
+    silent = world.client(served.address)
+    await world.until(lambda: served.built)
+    assert served.clients == [silent.address]
+
+
 async def test_who_is_not_admitted_is_reset_before_a_protocol_is_built(world: World) -> None:
     asked: list[Address] = []
 
@@ -229,8 +237,3 @@ async def test_what_does_not_listen_is_not_adopted(world: World) -> None:
             world.engine.adopt(fd, Recorders())
     os.close(ours)
     os.close(theirs)
-
-
-async def test_tls_is_refused_rather_than_left_out(world: World) -> None:
-    with pytest.raises(ListenError):
-        world.engine.listen(world.free_address(), Recorders(), tls=object())

@@ -118,6 +118,29 @@ async def test_what_the_protocol_wrote_before_comes_first(world: World) -> None:
     await world.until(lambda: both.node.received == b"head body")
 
 
+async def test_what_the_sink_had_no_room_for_comes_first(world: World) -> None:
+    """However much it is, and however fast the relay could be."""
+    both = await pair(world)
+    both.node.reading = False
+    both.sink.transport.write(MUCH)
+    both.client.send(b"body" + MUCH)
+    both.start()
+    await world.settle()
+    both.node.reading = True
+    await world.until(lambda: len(both.node.received) == 2 * len(MUCH) + 4)
+    assert both.node.received == MUCH + b"body" + MUCH
+
+
+async def test_a_source_that_pauses_in_the_middle_of_much_is_not_left_waiting(world: World) -> None:
+    """It may wait for an answer to what it has sent, and there is nothing else that would wake us."""
+    both = await pair(world)
+    both.start()
+    for size in [300_000, 70_000, 1, 1_000_000, 20_000, 600_000, 100, 5] * 4:
+        before = len(both.node.received)
+        both.client.send(MUCH[:size])
+        await world.until(lambda before=before, size=size: len(both.node.received) == before + size)  # type: ignore[misc]
+
+
 async def test_no_byte_beyond_the_limit_is_moved(world: World) -> None:
     """They are the protocol's, after it heard that the relay is done."""
     both = await pair(world)

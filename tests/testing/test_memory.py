@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 
 from nodebalancer.errors import ListenError
 from nodebalancer.fields import Address
@@ -177,3 +178,26 @@ def test_everything_happens_at_its_own_time(network: MemoryNetwork) -> None:
     network.advance(2)
     assert times == pytest.approx([0.1, 0.7])
     assert network.now == pytest.approx(2)
+
+
+class AnyTLS:
+    """The memory engine asks it nothing."""
+
+    def context(self) -> SSL.Context:
+        raise AssertionError
+
+
+def test_a_handshake_is_heard_before_data(network: MemoryNetwork) -> None:
+    recorder = Recorder()
+    MemoryEngine(network).listen(WWW, Recorders(lambda: recorder), tls=AnyTLS())
+    network.client(WWW).send(b"hello")
+    network.pump()
+    assert recorder.events == ["made", "shaken", "data"]
+
+
+def test_who_closes_at_once_hears_of_no_handshake(network: MemoryNetwork) -> None:
+    recorder = Recorder(made=lambda r: r.transport.loseConnection())
+    MemoryEngine(network).listen(WWW, Recorders(lambda: recorder), tls=AnyTLS())
+    network.client(WWW)
+    network.pump()
+    assert recorder.events == ["made", "lost"]

@@ -56,6 +56,7 @@ def test_a_program_is_ended_with_its_children_when_the_block_ends(tmp_path: Path
         program.forget_peak()
         assert program.peak_bytes() >= program.resident_bytes() > 0
         assert program.processor_ticks() >= 0
+        assert program.descriptors()["/dev/null"] == 1
     assert not program.running
     wait_until(lambda: ended(children[0]), "the child's end")
     with pytest.raises((AssertionError, FileNotFoundError)):

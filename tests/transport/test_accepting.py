@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import pytest
-from twisted.logger import LogEvent
+from twisted.logger import LogEvent, capturedLogs
 
 from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorders
-from nodebalancer.transport.accepting import protocol_for
+from nodebalancer.transport.accepting import QUIET_SECONDS, Shortage, protocol_for
 
 CLIENT = Address("198.51.100.1", 40000)
 
@@ -32,3 +33,17 @@ def test_for_whom_is_not_admitted_nothing_is_built() -> None:
 def test_a_fault_is_logged_and_the_client_refused(logged_errors: Callable[[], list[LogEvent]]) -> None:
     assert protocol_for(CLIENT, Recorders(), fault) is None
     assert len(logged_errors()) == 1
+
+
+def test_a_shortage_is_told_now_and_then() -> None:
+    """A full process has enough to do; and all its listeners are full together."""
+    now = [0.0]
+    shortage = Shortage(lambda: now[0])
+    error = OSError(errno.EMFILE, "Too many open files")
+    told = []
+    for seconds in (0, 1, QUIET_SECONDS, QUIET_SECONDS + 1):
+        now[0] = seconds
+        with capturedLogs() as lines:
+            shortage.tell(CLIENT, error)
+        told.append(len(lines))
+    assert told == [1, 0, 1, 0]

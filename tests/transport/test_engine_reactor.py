@@ -72,7 +72,7 @@ class FakeSocket:
 
 
 def listener(reactor: FakeReactor, listening: Any) -> ReactorListener:
-    return ReactorListener(ReactorEngine(reactor, reactor.seconds), listening, Recorders(), None)
+    return ReactorListener(ReactorEngine(reactor, reactor.seconds), listening, Recorders(), None, None)
 
 
 async def test_small_writes_go_at_once_and_dead_peers_are_noticed_on_both_sides(world: RealWorld) -> None:

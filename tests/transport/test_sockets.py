@@ -8,7 +8,7 @@ import pytest
 
 from nodebalancer.errors import ListenError
 from nodebalancer.fields import Address
-from nodebalancer.transport.sockets import adopt_listening, open_listening, refuse_tls, reset
+from nodebalancer.transport.sockets import adopt_listening, open_listening, reset
 
 
 def descriptors() -> int:
@@ -68,9 +68,3 @@ def test_a_reset_is_heard_as_one() -> None:
         reset(listening.accept()[0])
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-
-
-def test_there_is_no_tls() -> None:
-    refuse_tls(None)
-    with pytest.raises(ListenError):
-        refuse_tls(object())

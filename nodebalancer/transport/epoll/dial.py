@@ -13,7 +13,7 @@ from nodebalancer.fields import Address
 from nodebalancer.transport.addresses import dial_error, family
 from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
 from nodebalancer.transport.engine import Dialler
-from nodebalancer.transport.epoll.loop import EpollLoop
+from nodebalancer.transport.epoll.loop import EDGES, EpollLoop
 from nodebalancer.transport.epoll.sending import OPEN
 from nodebalancer.transport.epoll.transport import EpollTransport
 
@@ -22,8 +22,9 @@ IP_BIND_ADDRESS_NO_PORT: Final = 24
 
 # Plain numbers: these are used for every connection.
 NONBLOCKING: Final = int(socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+AF_INET: Final = int(socket.AF_INET)
+AF_INET6: Final = int(socket.AF_INET6)
 IPPROTO_TCP: Final = int(socket.IPPROTO_TCP)
-TCP_NODELAY: Final = int(socket.TCP_NODELAY)
 TCP_QUICKACK: Final = int(socket.TCP_QUICKACK)
 EINPROGRESS: Final = errno.EINPROGRESS
 
@@ -187,7 +188,7 @@ class EpollDial:
         dials.open.discard(self)
         self._connection = self._protocol = None
         fd = connection.fileno()
-        transport = EpollTransport(dials.loop, fd, protocol, self._address, connection)
+        transport = EpollTransport(dials.loop, fd, protocol, self._address, connection, EDGES)
         self.until = transport.active_at
         dials.made.add(fd)
         dials.loop.hand_over(fd, transport)
@@ -232,9 +233,8 @@ def connecting(address: Address, source: str | None) -> socket.SocketType:
     Raises:
         OSError: It cannot be; the dial tells why.
     """
-    connection = socket.SocketType(family(address.host), NONBLOCKING)
+    connection = socket.SocketType(AF_INET6 if ":" in address.host else AF_INET, NONBLOCKING)
     try:
-        connection.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         connection.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 0)
         if source is not None:
             if family(source) != family(address.host):

@@ -13,10 +13,14 @@ from typing import Any, Final
 from nodebalancer.fields import Address
 from nodebalancer.transport.accepting import Shortage, protocol_for
 from nodebalancer.transport.addresses import address_of
-from nodebalancer.transport.engine import TICK_SECONDS, Engine, Factory
+from nodebalancer.transport.engine import TICK_SECONDS, TLS, Engine, Factory
 from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll.tls import TLSTransport
 from nodebalancer.transport.epoll.transport import EpollTransport
 from nodebalancer.transport.sockets import RESET
+
+NEW: Final = tuple.__new__
+"""Half the time that ``Address`` takes."""
 
 ACCEPTS_MAX: Final = 32
 """Clients accepted in a round, so that a flood on one port does not starve the rest."""
@@ -47,6 +51,7 @@ class EpollListener:
         listening: Bound and listening, not blocking; its own from now on. What it is set to, what it accepts inherits.
         factory: ``Engine.listen``.
         admit: ``Engine.listen``.
+        tls: ``Engine.listen``; its clients speak first.
         client_first: ``Engine.listen``.
         shortage: The engine's.
     """
@@ -59,6 +64,7 @@ class EpollListener:
         factory: Factory,
         admit: Callable[[Address], bool] | None,
         *,
+        tls: TLS | None,
         client_first: bool,
         shortage: Shortage,
     ) -> None:
@@ -69,7 +75,8 @@ class EpollListener:
         self._accept_one: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined] # a bare descriptor
         self._factory = factory
         self._admit = admit
-        self._client_first = client_first
+        self._tls = tls
+        self._client_first = client_first = client_first or tls is not None
         self._shortage = shortage
         self._paused = self._resting = self._closed = False
         self._left: deque[tuple[int, Any]] = deque()
@@ -139,7 +146,7 @@ class EpollListener:
 
     def _serve(self, fd: int, name: Any) -> None:
         # Those of IPv4 are as they should be, and two items long.
-        peer = Address(*name) if len(name) == 2 else address_of(name)
+        peer = NEW(Address, name) if len(name) == 2 else address_of(name)
         protocol = protocol_for(peer, self._factory, self._admit)
         if protocol is None:
             refused = borrowed(fd)
@@ -147,15 +154,14 @@ class EpollListener:
             refused.close()
             return
         os.set_blocking(fd, False)
-        transport = EpollTransport(self._loop, fd, protocol, peer)
-        try:
-            self._loop.watch(fd, transport)
-        except OSError as error:
-            os.close(fd)
-            self._rest(error)
-            return
+        transport = (
+            EpollTransport(self._loop, fd, protocol, peer)
+            if self._tls is None
+            else TLSTransport(self._engine, self._loop, fd, protocol, peer, self._tls)
+        )
         try:
             protocol.makeConnection(transport)
+            transport.begin(client_first=self._client_first)
         except Exception:
             self._loop.survive(transport)
 

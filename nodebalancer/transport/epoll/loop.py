@@ -5,7 +5,7 @@ look-up and a call instead of the reactor's own round of wrappers.
 
 Rules:
 
-* Connections are edge-triggered and registered once: an event is not repeated, so whoever hears of it takes what there is,
+* Connections are edge-triggered and registered once, and then once more if they must wait to send: an event is not repeated, so whoever hears of it takes what there is,
   or remembers it.
 * A handler that expects more to come together rests: it is asked again in a lull, when the set has nothing to tell.
 * Work that a handler leaves undone, and everything that must not happen inside of somebody's call, is a task. While there
@@ -33,12 +33,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nodebalancer.transport.accepting import QUIET_SECONDS
 from nodebalancer.transport.epoll.pipes import PipePool
 
 log = Logger()
 
 EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
-"""What connections are registered for, once and for all."""
+"""What connections are registered for in the end, and then for all."""
+
+INPUT_EDGES: Final = EDGES & ~select.EPOLLOUT
+"""As long as there is nothing to send that the kernel has refused."""
 
 BATCH_EVENTS: Final = 256
 """Events taken at once."""
@@ -98,6 +102,7 @@ class EpollLoop:
         "_closing",
         "_epoll",
         "_handlers",
+        "_quiet_until",
         "_reactor",
         "_resting",
         "_tasks",
@@ -121,6 +126,7 @@ class EpollLoop:
         self._closing: list[int] = []
         self._turning = False
         self._awake = False
+        self._quiet_until = 0.0
 
     # For handlers.
 
@@ -135,6 +141,17 @@ class EpollLoop:
         self._epoll.register(fd, events)  # type: ignore[union-attr] # begun
         self._handlers[fd] = handler
 
+    def cannot_watch(self, error: OSError) -> None:
+        """Say, not too often, that ``watch`` has failed for a client, which is lost by that."""
+        if self.now >= self._quiet_until:
+            self._quiet_until = self.now + QUIET_SECONDS
+            log.warn(
+                "a client is lost because its socket cannot be watched: {error} (fs.epoll.max_user_watches?); saying so at "
+                "most every {seconds:.0f} seconds",
+                error=error,
+                seconds=QUIET_SECONDS,
+            )
+
     def rewatch(self, fd: int, events: int) -> None:
         """Other events from now on; 0 for none."""
         self._epoll.modify(fd, events)  # type: ignore[union-attr] # fd is in it
@@ -148,8 +165,8 @@ class EpollLoop:
         return self._handlers.get(fd)
 
     def close(self, fd: int) -> None:
-        """Close ``fd``, which has no duplicate, and hear no more of it."""
-        del self._handlers[fd]
+        """Close ``fd``, which has no duplicate, and hear no more of it, if it was watched at all."""
+        self._handlers.pop(fd, None)
         if self._turning:
             self._closing.append(fd)
         else:

@@ -77,7 +77,7 @@ class EpollRelay:
         self.ended = self.stalled = self.bulk = self._held_back = self._little = False
         self.most = CHUNK_BYTES if limit is None or limit > CHUNK_BYTES else limit
         self._left = limit
-        self._splice_after = SPLICE_AFTER_BYTES
+        self._splice_after = NEVER if source.secure or sink.secure else SPLICE_AFTER_BYTES
         self._wake_bytes = 1
         if source._phase != OPEN or sink._mute:
             self._source = self._sink = self._done = None
@@ -88,7 +88,11 @@ class EpollRelay:
             self.stalled = True
             sink._congest()
         source._deaf = source._ended
-        if source._pending or source._ended:
+        if not source._watched:
+            # Most have sent something by now, and it goes out in this very round.
+            source._pending = EPOLLIN
+            source._loop.later(source)
+        elif source._pending or source._ended:
             source._loop.later(source)
 
     def stop(self) -> None:

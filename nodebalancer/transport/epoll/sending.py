@@ -3,7 +3,8 @@
 """The sending half of a connection on the epoll loop.
 
 ``_unsent`` is what the kernel did not take at once; while there is something, everything else waits behind it. ``_mute`` says
-that writes are ignored: after a half-close, once closing.
+that writes are ignored: after a half-close, once closing. ``_nagle`` is after how many writes small pieces will not be delayed
+any more; 0: they are not. ``_watched`` is what the loop watches the descriptor for.
 
 The last bytes before an end of file are held back by the kernel until it is decided what becomes of it, so that both leave in
 one segment. A new connection is acknowledged to the node with the first bytes for it, or by ``acknowledge``.
@@ -14,13 +15,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
+from select import EPOLLOUT
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from nodebalancer.transport.engine import BUFFER_BYTES
-from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
+from nodebalancer.transport.epoll.loop import EDGES, EpollLoop, borrowed
 from nodebalancer.transport.epoll.unsent import Unsent
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from nodebalancer.transport.epoll.relay import EpollRelay
 
 # Plain numbers: these are used for every connection.
+IPPROTO_TCP: Final = int(socket.IPPROTO_TCP)
+TCP_NODELAY: Final = int(socket.TCP_NODELAY)
 SHUT_WR: Final = int(socket.SHUT_WR)
 MSG_MORE: Final = int(socket.MSG_MORE)
 
@@ -54,10 +58,12 @@ class Sending:
         "_fd",
         "_loop",
         "_mute",
+        "_nagle",
         "_phase",
         "_producer",
         "_relay_in",
         "_unsent",
+        "_watched",
         "active_at",
         "congested",
     )
@@ -66,10 +72,12 @@ class Sending:
     _fd: int
     _loop: EpollLoop
     _mute: bool
+    _nagle: int
     _phase: int
     _producer: Any
     _relay_in: EpollRelay | None
     _unsent: Unsent | None
+    _watched: int
     active_at: float
     congested: bool
 
@@ -99,6 +107,8 @@ class Sending:
         if self._unsent is not None:
             self._hold(data)
             return
+        if self._nagle:
+            self._look_at_nagle()
         try:
             sent = os.write(self._fd, data)
         except BlockingIOError:
@@ -133,25 +143,53 @@ class Sending:
         """Let the kernel ask a silent peer now and then whether it is still there."""
         self._socket().setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
+    def _look_at_nagle(self) -> None:
+        """Nagle's algorithm delays only what follows other bytes: most nodes are sent one piece, and need no TCP_NODELAY."""
+        self._nagle -= 1
+        if not self._nagle:
+            self._socket().setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+
     def push(self) -> None:
         """It was not the end."""
         if self._phase < LOST:
-            self._socket().setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket().setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
 
     def send_pipe(self, pipe: Pipe) -> None:
         """Send what ``pipe`` holds; nothing waits."""
+        if self._nagle:
+            self._look_at_nagle()
         self._unsent = Unsent(self._loop.pipes)
         self._unsent.begin_with(pipe)
         self._flush()
         if self._unsent is not None:
+            self._watch_for_room()
             self._congest()
 
     def _hold(self, data: bytes | memoryview) -> None:
         if self._unsent is None:
             self._unsent = Unsent(self._loop.pipes)
+            self._watch_for_room()
         self._unsent.add(data)
         if self._unsent.bytes > BUFFER_BYTES or self._relay_in is not None:
             self._congest()
+
+    def watch(self, events: int) -> None:
+        """Hear of ``events`` from now on, beginning with those that are true already."""
+        if self._watched:
+            self._loop.rewatch(self._fd, events)
+            self._watched = events
+            return
+        try:
+            self._loop.watch(self._fd, self, events)
+        except OSError as error:
+            self._loop.cannot_watch(error)
+            self._lose(BREAK)
+        else:
+            self._watched = events
+
+    def _watch_for_room(self) -> None:
+        if not self._watched & EPOLLOUT:
+            self.watch(EDGES)
 
     def _flush(self) -> None:
         """Send what is unsent, as far as the kernel takes it."""

@@ -4,6 +4,9 @@ Reading. ``_pending`` is what the kernel has told of the input and we have not t
 perhaps bytes; ``EPOLLRDHUP`` alone, all bytes were taken and the end of file comes next. ``_deaf`` says that input may not be
 delivered: while paused, after the end of file, once closing. Pausing touches nothing else, the kernel's window does the rest.
 
+Watching. A connection that was accepted is watched late: for input when somebody wants it and it is not there, for room when the
+kernel has refused bytes. Most requests are answered before either; whoever pauses hears of no loss until then.
+
 ``sending`` has the other half, and the phases of a connection's life.
 """
 
@@ -12,7 +15,7 @@ from __future__ import annotations
 import os
 import socket
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDHUP
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.python.failure import Failure
@@ -20,9 +23,9 @@ from zope.interface import implementer
 
 from nodebalancer.fields import Address
 from nodebalancer.transport.addresses import address_of
-from nodebalancer.transport.epoll.loop import EpollLoop
+from nodebalancer.transport.epoll.loop import INPUT_EDGES, EpollLoop
 from nodebalancer.transport.epoll.sending import ABORT, BREAK, BROKEN, CLOSING, DONE, GONE, LOST, OPEN, Sending
-from nodebalancer.transport.sockets import RESET
+from nodebalancer.transport.sockets import RESET, has_input
 
 if TYPE_CHECKING:
     from nodebalancer.transport.epoll.relay import EpollRelay
@@ -52,9 +55,13 @@ class EpollTransport(Sending):
         protocol: Hears of it.
         peer: The other end.
         connection: The socket object of ``fd``, if there is one.
+        watched: What the loop watches ``fd`` for already: it was dialled. What was accepted has TCP_NODELAY from its listener.
     """
 
     __slots__ = ("_deaf", "_ended", "_peer", "_pending", "_protocol", "_reason", "_relay_out")
+
+    secure: ClassVar[bool] = False
+    """Whether what goes through the kernel is not what the protocol sees."""
 
     _reason: Failure
     _relay_out: EpollRelay | None
@@ -66,12 +73,15 @@ class EpollTransport(Sending):
         protocol: Any,
         peer: Address,
         connection: socket.SocketType | None = None,
+        watched: int = 0,
     ) -> None:
         self._loop = loop
         self._fd = fd
         self._connection = connection
         self._protocol = protocol
         self._peer = peer
+        self._watched = watched
+        self._nagle = 2 if watched else 0
         self.active_at = loop.now
         self._phase = OPEN
         self._pending = 0
@@ -100,6 +110,8 @@ class EpollTransport(Sending):
             self._hear_last_words()
         elif not self._deaf:
             self._read()
+            if not (self._watched or self._deaf):
+                self.watch(INPUT_EDGES)
         elif self._ended and self._relay_out is not None:
             self._relay_out.finish(ended=True)
 
@@ -108,6 +120,20 @@ class EpollTransport(Sending):
         self.abortConnection()
 
     # Reading.
+
+    def begin(self, *, client_first: bool) -> None:
+        """The protocol has been told that it is connected; ``client_first``: its peer has spoken already."""
+        if client_first and not self._deaf:
+            self._pending = EPOLLIN
+            self._read()
+        if not (self._watched or self._deaf):
+            self.watch(INPUT_EDGES)
+
+    def has_unread(self) -> bool:
+        """``Transport.has_unread``."""
+        if self._watched and not self._pending:
+            return False
+        return self._phase < LOST and has_input(self._fd)
 
     def _read(self) -> None:
         """Take input until there is none, nobody wants it, or it is the others' turn.
@@ -200,7 +226,9 @@ class EpollTransport(Sending):
         """``Transport.resumeProducing``."""
         if self._phase == OPEN and not self._ended:
             self._deaf = False
-            if self._pending:
+            if not self._watched:
+                self.watch(INPUT_EDGES)
+            elif self._pending:
                 self._loop.later(self)
 
     def wake_after(self, size: int) -> None:

@@ -1,0 +1,1 @@
+"""The parts of the portable engine that move bytes."""
