@@ -350,3 +350,31 @@ async def test_a_fault_in_what_is_done_costs_only_its_connection(
     await world.until(lambda: other.node.received == b"hello")
     assert both.source.events == ["made", "lost"]
     assert len(logged_errors()) == 1
+
+
+async def test_a_sink_that_turns_out_to_be_lost_is_heard_of_before_what_was_meant_for_it(world: World) -> None:
+    """Its client has left while nobody looked, and the response's body is right behind its head."""
+    pieces: list[int] = []
+    pieces_before_the_loss: list[int] = []
+
+    def pass_on(recorder: Recorder, data: bytes) -> None:
+        pieces.append(len(data))
+        if len(pieces) == 1:
+            sink.transport.write(data)
+            sink.transport.write(data)
+            world.engine.relay(source.transport, sink.transport, done=lambda: None)
+
+    source, node = await world.dialled(Recorder(data=pass_on))
+    sink, client = await world.accepted(
+        Recorder(
+            made=lambda recorder: recorder.transport.pauseProducing(),
+            lost=lambda *_: pieces_before_the_loss.extend(pieces),
+        )
+    )
+    source.transport.pauseProducing()
+    client.reset()
+    node.send(bytes(1 << 18))
+    await world.settle()
+    source.transport.resumeProducing()
+    await world.until(lambda: sink.events[-1] == "lost" and pieces)
+    assert len(pieces_before_the_loss) <= 1

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from select import EPOLLIN, EPOLLRDHUP
 from typing import Final
 
-from nodebalancer.transport.epoll.sending import BREAK, OPEN
+from nodebalancer.transport.epoll.sending import BREAK, BROKEN, LOST, OPEN
 from nodebalancer.transport.epoll.transport import CHUNK_BYTES, EpollTransport
 
 SPLICE_AFTER_BYTES: Final = 100_000
@@ -79,12 +79,16 @@ class EpollRelay:
         self._left = limit
         self._splice_after = NEVER if source.secure or sink.secure else SPLICE_AFTER_BYTES
         self._wake_bytes = 1
-        if source._phase != OPEN or sink._mute:
+        broken = sink._phase in (BROKEN, LOST)
+        if source._phase != OPEN or (sink._mute and not broken):
             self._source = self._sink = self._done = None
             return
         self._source, self._sink, self._done = source, sink, done
         source._relay_out = sink._relay_in = self
-        if sink._unsent is not None:
+        if broken:
+            # Its protocol does not know yet, and nothing may come from the source before it does.
+            self.stalled = True
+        elif sink._unsent is not None:
             self.stalled = True
             sink._congest()
         source._deaf = source._ended

@@ -128,7 +128,7 @@ class Sending:
         try:
             sent = self._socket().send(data, MSG_MORE)
         except OSError:  # also when it takes none now
-            self.send(data)
+            Sending.send(self, data)
             return
         self.active_at = self._loop.clock()
         if sent < len(data):

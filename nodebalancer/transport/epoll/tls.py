@@ -276,7 +276,7 @@ class TLSTransport(EpollTransport):
     def _send_pending(self) -> None:
         """What OpenSSL has for the peer."""
         data = self._codec.take()
-        if data:
+        if data and self._phase < BROKEN:
             EpollTransport.send(self, data)
 
     def _say_goodbye(self) -> None:

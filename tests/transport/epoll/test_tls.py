@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,6 +80,47 @@ async def test_close_notify_waits_behind_what_is_unsent(world: SecureWorld, end:
     peer.below.reading = True
     await world.until(lambda: peer.ended)
     assert peer.received == MUCH
+
+
+class Full:
+    """A socket whose kernel takes nothing now."""
+
+    def __init__(self, real: socket.SocketType) -> None:
+        self.real = real
+
+    def send(self, data: bytes, flags: int) -> int:
+        raise BlockingIOError
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+async def test_last_words_that_the_kernel_refuses_are_encrypted_once(world: SecureWorld) -> None:
+    recorder, peer = await world.connected()
+    recorder.transport._connection = Full(recorder.transport._socket())
+    recorder.transport.write_last(b"bye")
+    await world.until(lambda: peer.ended and recorder.ended)
+    assert peer.received == b"bye"
+
+
+async def test_a_peer_that_takes_no_more_may_still_have_said_something(
+    world: SecureWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Much is sent in pieces; after the first that fails there are no others."""
+
+    def fail(fd: int, data: bytes) -> int:
+        raise BrokenPipeError
+
+    recorder, peer = await world.connected()
+    recorder.transport.pauseProducing()
+    peer.send(b"last words")
+    await world.until(recorder.transport.has_unread)
+    recorder.transport.resumeProducing()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", fail)
+        recorder.transport.write(MUCH[:100_000])
+    await world.until(lambda: recorder.ended)
+    assert recorder.received == b"last words"
 
 
 async def test_a_hand_that_cannot_be_shaken_back(world: SecureWorld, monkeypatch: pytest.MonkeyPatch) -> None:
