@@ -7,6 +7,7 @@ import pytest
 from nodebalancer.errors import (
     CertificateError,
     DialError,
+    HandshakeError,
     ListenError,
     MessageError,
     NodeBalancerError,
@@ -35,6 +36,11 @@ def test_a_message_error_has_the_answer_and_the_rule() -> None:
     assert (error.status, error.rule, str(error)) == (400, "request head: bare LF, RFC 9112 2.2", error.rule)
 
 
+def test_a_failed_handshake_says_what_the_client_did() -> None:
+    error = HandshakeError("no shared cipher")
+    assert (error.reason, str(error)) == ("no shared cipher", "no shared cipher")
+
+
 def test_a_failed_dial_is_the_nodes_fault_unless_said_otherwise() -> None:
     assert (DialError("connection refused").ours, DialError("connection refused").timed_out) == (False, False)
     assert DialError("too many open files", ours=True).ours
@@ -60,6 +66,7 @@ def test_a_certificate_error_tells_every_flaw_and_what_it_is_about() -> None:
         SettingsError((PROBLEM,)),
         MessageError(400, "rule"),
         DialError("reason"),
+        HandshakeError("reason"),
         ListenError("reason"),
         CertificateError(),
     ],

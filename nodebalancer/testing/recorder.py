@@ -23,7 +23,7 @@ class Recorder:
             with the event.
 
     Attributes:
-        events: ``made``, ``data``, ``eof``, ``lost`` and ``failed`` in their order; several ``data`` in a row are one.
+        events: ``made``, ``shaken`` (with TLS), ``data``, ``eof``, ``lost`` and ``failed`` in their order; several ``data`` in a row are one.
         received: All data.
         reason: Why the connection was lost.
         error: Why the dial failed.
@@ -46,6 +46,9 @@ class Recorder:
 
     def connectionMade(self) -> None:
         """Part of ``IProtocol``; engines call ``makeConnection``."""
+
+    def handshakeCompleted(self) -> None:
+        self._note("shaken")
 
     def dataReceived(self, data: bytes) -> None:
         self.received += data

@@ -87,6 +87,12 @@ class Transport(Protocol):
     def has_unread(self) -> bool:
         """Whether the peer has sent bytes that nobody has heard of. Closing now would reset, and destroy what is on its way."""
 
+    def undelivered(self) -> int:
+        """Bytes written that the peer has not acknowledged, as far as the system says; else those that it has not taken from us.
+
+        With TLS bytes as they go through the kernel, which are some more. For a look now and then, not for every chunk.
+        """
+
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Pause ``producer`` while this transport is congested. One at a time, ``streaming`` is always True here.
 

@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 from fcntl import ioctl
-from termios import FIONREAD
+from termios import FIONREAD, TIOCOUTQ
 from typing import Final
 
 from nodebalancer.errors import ListenError
@@ -22,6 +22,8 @@ RESET: Final = struct.pack("ii", 1, 0)
 NO_BYTES: Final = bytes(4)
 """An int that is nothing, for ``ioctl`` to read and write."""
 
+INT: Final = struct.Struct("i")
+
 NOT_LISTENING: Final = "the inherited descriptor is no listening TCP socket"
 
 
@@ -34,6 +36,15 @@ def reset(connection: socket.socket) -> None:
 def has_input(fd: int) -> bool:
     """Whether the socket ``fd`` has bytes that were not read."""
     return ioctl(fd, FIONREAD, NO_BYTES) != NO_BYTES
+
+
+def undelivered(fd: int) -> int:
+    """Bytes that the socket ``fd`` was given and its peer has not acknowledged; 0 where the system does not say."""
+    try:
+        count: int = INT.unpack(ioctl(fd, TIOCOUTQ, NO_BYTES))[0]
+    except OSError:
+        return 0
+    return count
 
 
 def open_listening(address: Address) -> socket.socket:

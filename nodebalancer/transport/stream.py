@@ -2,7 +2,7 @@
 
 Below it is something that moves bytes: a stock Twisted transport, or a memory pipe. That lower half calls
 ``dataReceived``, ``readConnectionLost``, ``connectionLost`` and ``_sent``, as a transport calls its protocol, and
-implements the five ``_lower`` methods. Above it is the user's protocol, or a relay in its place.
+implements the ``_lower`` methods. Above it is the user's protocol, or a relay in its place.
 
 Rules:
 
@@ -136,6 +136,10 @@ class Stream:
         """Whether there is something to read, while nobody reads."""
         raise NotImplementedError
 
+    def _lower_undelivered(self) -> int:
+        """Bytes on their way: sent, and not acknowledged."""
+        raise NotImplementedError
+
     def _lower_end(self) -> None:
         """Send an end of file after what was written."""
         raise NotImplementedError
@@ -243,6 +247,10 @@ class Stream:
     def has_unread(self) -> bool:
         """``Transport.has_unread``."""
         return bool(self._held) or (not (self._reading or self._closing) and self._lower_has_input())
+
+    def undelivered(self) -> int:
+        """``Transport.undelivered``."""
+        return 0 if self._lost else self._unsent + self._lower_undelivered()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """``Transport.registerProducer``."""

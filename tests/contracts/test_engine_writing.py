@@ -46,6 +46,18 @@ async def test_much_is_sent_whole_to_a_slow_reader(world: World, side: str) -> N
     assert peer.received == MUCH
 
 
+async def test_what_the_peer_has_not_taken_is_undelivered(world: World, side: str) -> None:
+    """Also what the kernel has taken from us, wherever there is a kernel."""
+    recorder, peer = await world.connection(side)
+    peer.reading = False
+    recorder.transport.write(MUCH)
+    await world.settle()
+    assert len(MUCH) // 2 < recorder.transport.undelivered() <= len(MUCH)
+    peer.reading = True
+    await world.until(lambda: len(peer.received) == len(MUCH))
+    await world.until(lambda: recorder.transport.undelivered() == 0)
+
+
 async def test_closing_sends_what_was_written_and_ignores_what_comes_after(world: World, side: str) -> None:
     recorder, peer = await world.connection(side)
     peer.reading = False

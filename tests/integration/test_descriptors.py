@@ -267,11 +267,9 @@ async def switched(client: Client, then: str) -> str:
     assert (await client.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
     client.writer.write(b"hello")
     assert await client.reader.readexactly(5) == b"hello"
-    if then == "leave":
-        return await client.leave()
     if then == "hang up":
         client.writer.write(b"hang up")
-    return await client.seen()
+    return await (client.leave() if then == "leave" else client.seen())
 
 
 LENGTH = b"Content-Length: 100000000\r\n"

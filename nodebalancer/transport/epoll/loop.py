@@ -44,8 +44,8 @@ EDGES: Final = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPO
 INPUT_EDGES: Final = EDGES & ~select.EPOLLOUT
 """As long as there is nothing to send that the kernel has refused."""
 
-BATCH_EVENTS: Final = 256
-"""Events taken at once."""
+BATCH_EVENTS: Final = 64
+"""Events taken at once; each may be a TLS handshake, half a millisecond of computing."""
 
 TURN_SECONDS: Final = 0.005
 """How long a turn goes on taking batches; timers, signals and the API wait that long, and for one batch and a lull."""

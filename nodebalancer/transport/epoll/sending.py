@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from nodebalancer.transport.engine import BUFFER_BYTES
 from nodebalancer.transport.epoll.loop import EDGES, EpollLoop, borrowed
 from nodebalancer.transport.epoll.unsent import Unsent
+from nodebalancer.transport.sockets import undelivered
 
 if TYPE_CHECKING:
     from nodebalancer.transport.epoll.pipes import Pipe
@@ -148,6 +149,12 @@ class Sending:
         self._nagle -= 1
         if not self._nagle:
             self._socket().setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+
+    def undelivered(self) -> int:
+        """``Transport.undelivered``."""
+        if self._phase >= LOST:
+            return 0
+        return undelivered(self._fd) + (0 if self._unsent is None else self._unsent.bytes)
 
     def push(self) -> None:
         """It was not the end."""

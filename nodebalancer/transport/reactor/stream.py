@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from nodebalancer.transport.sockets import has_input
+from nodebalancer.transport.sockets import has_input, undelivered
 from nodebalancer.transport.stream import Stream
 
 
@@ -51,6 +51,9 @@ class ReactorStream(Stream):
 
     def _lower_has_input(self) -> bool:
         return has_input(self._stock.fileno())
+
+    def _lower_undelivered(self) -> int:
+        return undelivered(self._stock.fileno())
 
     def _lower_end(self) -> None:
         self._stock.loseWriteConnection()
