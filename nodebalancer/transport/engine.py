@@ -146,9 +146,14 @@ class Listener(Protocol):
 
     Attributes:
         address: Where it listens, with the real port when port 0 was asked for.
+        unserved: Clients that ``close`` has accepted and that are still to be served.
     """
 
     address: Address
+
+    @property
+    def unserved(self) -> int:
+        """See above."""
 
     def pause(self) -> None:
         """Accept nothing until ``resume``; new clients wait in the kernel's queue."""
@@ -157,7 +162,10 @@ class Listener(Protocol):
         """Accept again."""
 
     def close(self) -> None:
-        """Serve the clients that the kernel had accepted already, then listen no more. Open connections stay."""
+        """Serve the clients that the kernel had accepted already, in later turns, and listen no more. Open connections stay.
+
+        An adopted socket has another owner, who is left those clients.
+        """
 
 
 class Dial(Protocol):
@@ -251,7 +259,7 @@ class Engine(Protocol):
         wait here. The source is resumed if it was paused. While a relay runs, its source's protocol hears no data and
         no end of file: ``done`` is called instead, once, when the last byte has been handed to the sink (which may
         still have to send it; ``loseConnection`` and ``loseWriteConnection`` do). Bytes after the limit go to the
-        protocol's ``dataReceived``, after ``done``. When either side is lost, or closed by its protocol, the relay stops by itself and ``done`` is not
+        protocol's ``dataReceived``, after ``done``. When either side is lost or closed, or the sink half-closed, by its protocol, the relay stops by itself and ``done`` is not
         called: the protocols hear ``connectionLost`` as ever. One relay a source and one a sink.
 
         Args:

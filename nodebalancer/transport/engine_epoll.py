@@ -82,7 +82,7 @@ class EpollEngine:
         client_first: bool = False,
     ) -> EpollListener:
         """``Engine.adopt``."""
-        return self._listener(adopt_listening(fd), factory, tls, admit, client_first)
+        return self._listener(adopt_listening(fd), factory, tls, admit, client_first, held=True)
 
     def connect(
         self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None
@@ -109,7 +109,17 @@ class EpollEngine:
         tls: seam.TLS | None,
         admit: Callable[[Address], bool] | None,
         client_first: bool,
+        *,
+        held: bool = False,
     ) -> EpollListener:
         return EpollListener(
-            self, self._loop, listening, factory, admit, tls=tls, client_first=client_first, shortage=self._shortage
+            self,
+            self._loop,
+            listening,
+            factory,
+            admit,
+            tls=tls,
+            client_first=client_first,
+            shortage=self._shortage,
+            held=held,
         )

@@ -51,6 +51,10 @@ class ReactorListener:
         factory: ``Engine.listen``.
         tls: ``Engine.listen``.
         admit: ``Engine.listen``.
+        held: Whether somebody else has the socket too, to whom waiting clients are left when this one closes.
+
+    Attributes:
+        unserved: ``Listener.unserved``.
     """
 
     def __init__(
@@ -60,8 +64,12 @@ class ReactorListener:
         factory: seam.Factory,
         tls: seam.TLS | None,
         admit: Callable[[Address], bool] | None,
+        *,
+        held: bool = False,
     ) -> None:
         self.address = address_of(listening.getsockname())
+        self.unserved = 0
+        self._held = held
         self._engine = engine
         self._reactor = engine.reactor
         self._socket = listening
@@ -87,8 +95,9 @@ class ReactorListener:
             return
         self._closed = True
         self._reactor.removeReader(self)
-        while (client := self._accept()) is not None:
-            self._engine.later(lambda client=client: self._serve(*client))  # type: ignore[misc]
+        while not self._held and (client := self._accept()) is not None:
+            self.unserved += 1
+            self._engine.later(lambda client=client: self._serve_last(*client))  # type: ignore[misc]
         self._socket.close()
 
     def fileno(self) -> int:
@@ -132,6 +141,10 @@ class ReactorListener:
         self._engine.shortage.tell(self.address, error)
         self._reactor.removeReader(self)
         self._reactor.callLater(TICK_SECONDS, self._watch)
+
+    def _serve_last(self, connection: socket.socket, name: Any) -> None:
+        self.unserved -= 1
+        self._serve(connection, name)
 
     def _serve(self, connection: socket.socket, name: Any) -> None:
         peer = address_of(name)
@@ -289,7 +302,7 @@ class ReactorEngine:
         client_first: bool = False,
     ) -> ReactorListener:
         """``Engine.adopt``."""
-        return ReactorListener(self, adopt_listening(fd), factory, tls, admit)
+        return ReactorListener(self, adopt_listening(fd), factory, tls, admit, held=True)
 
     def connect(
         self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None

@@ -73,7 +73,7 @@ class CopyRelay:
         self._sink.write(part)
         if self._left is not None:
             self._left -= len(part)
-            if not self._left:
+            if not self._left and self._done is not None:  # it may have been stopped when the sink took no more
                 self._finish(ended=False)
 
     def _finish(self, ended: bool) -> None:
@@ -216,6 +216,8 @@ class Stream:
         """``Transport.loseWriteConnection``."""
         if not self._closing and not self._write_shut:
             self._write_shut = True
+            if self._relay_in is not None:
+                self._relay_in.stop()
             self._lower_end()
 
     def loseConnection(self) -> None:
@@ -279,7 +281,7 @@ class Stream:
         assert self._relay_out is None, "one relay a source"
         assert sink._relay_in is None, "one relay a sink"
         relay = CopyRelay(self, sink, limit, done)
-        if self._closing or sink._closing:
+        if self._closing or sink._closing or sink._write_shut:
             relay._unlink()
             return relay
         self._relay_out, sink._relay_in = relay, relay

@@ -30,6 +30,9 @@ BUFFER_BYTES: Final = 1 << 16
 BUFFER: Final = ffi.new("char[]", BUFFER_BYTES)
 """Where OpenSSL puts what is copied out at once. One thread at a time."""
 
+NOWHERE: Final = ffi.new("char **")
+"""For pointers that nobody follows."""
+
 REASONS: Final = {
     "http request": "a plain HTTP request",
     "https proxy request": "a plain HTTP request",
@@ -67,8 +70,9 @@ class TLSCodec:
 
     Attributes:
         established: The handshake is done.
-        prompt: What OpenSSL has to say is to be sent at once. After a handshake of TLS 1.3 it is not: the tickets go with the
-            first answer, and nobody waits for them.
+        prompt: What OpenSSL has to say is to be sent at once. It is not after a handshake of TLS 1.3 whose end came together
+            with data: then the tickets go with the first answer. Else nothing may acknowledge that end for 40 ms, and for so
+            long a client with Nagle's algorithm would keep its request.
     """
 
     __slots__ = ("_connection", "_from", "_into", "_ssl", "established", "prompt")
@@ -98,7 +102,10 @@ class TLSCodec:
         result = lib.SSL_do_handshake(self._ssl)
         if result == 1:
             self.established = True
-            self.prompt = self._connection.get_protocol_version() < SSL.TLS1_3_VERSION
+            self.prompt = (
+                lib.BIO_get_mem_data(self._into, NOWHERE) <= 0
+                or self._connection.get_protocol_version() < SSL.TLS1_3_VERSION
+            )
             return True
         self._look_at(result)
         return False

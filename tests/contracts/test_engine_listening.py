@@ -12,7 +12,7 @@ from twisted.logger import LogEvent
 from nodebalancer.errors import ListenError
 from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorder, Recorders
-from nodebalancer.testing.worlds import World
+from nodebalancer.testing.worlds import RealWorld, World
 
 LoggedErrors = Callable[[], list[LogEvent]]
 
@@ -237,3 +237,21 @@ async def test_what_does_not_listen_is_not_adopted(world: World) -> None:
             world.engine.adopt(fd, Recorders())
     os.close(ours)
     os.close(theirs)
+
+
+async def test_who_waits_at_an_adopted_socket_is_left_to_its_owner(world: World) -> None:
+    """A restart: the next process serves them."""
+    if not isinstance(world, RealWorld):
+        pytest.skip("in memory nobody shares a socket")
+    fd, address = world.inherited()
+    factory = Recorders()
+    first = world.engine.adopt(fd, factory)
+    first.pause()
+    client = world.client(address)
+    first.close()
+    assert (first.unserved, factory.built) == (0, [])
+    second = world.engine.adopt(fd, factory)
+    client.send(b"a")
+    await world.until(lambda: factory.built and factory.built[0].received == b"a")
+    factory.built[0].transport.abortConnection()
+    second.close()

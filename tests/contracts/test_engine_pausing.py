@@ -143,3 +143,15 @@ async def test_a_reset_is_heard_at_the_latest_after_resuming(world: World, side:
     recorder.transport.resumeProducing()
     await world.until(lambda: recorder.ended)
     assert recorder.events == ["made", "lost"]
+
+
+async def test_bytes_that_nobody_has_heard_of_are_known(world: World, side: str) -> None:
+    recorder, peer = await world.connection(side)
+    recorder.transport.pauseProducing()
+    assert not recorder.transport.has_unread()
+    peer.send(b"hello")
+    await world.settle()
+    assert recorder.transport.has_unread()
+    recorder.transport.resumeProducing()
+    await world.until(lambda: recorder.received == b"hello")
+    assert not recorder.transport.has_unread()

@@ -101,6 +101,20 @@ async def test_sessions_are_resumed(world: SecureWorld, version: int, tickets: b
         session = peer.tls.get_session()
 
 
+@VERSIONS
+async def test_tickets_do_not_wait_for_an_answer(world: SecureWorld, version: int) -> None:
+    """They acknowledge the end of the handshake; a client with Nagle's algorithm keeps its request until something does."""
+    address, context = world.serve_tls().address, world.authority.client(version)
+    first = world.secure(address, context)
+    await world.until(lambda: first.established)
+    for _ in range(20):
+        again = world.secure(address, context, first.tls.get_session())
+        await world.until(lambda peer=again: peer.established)  # type: ignore[misc]
+        if again.resumed:
+            return
+    pytest.fail("there is no ticket")
+
+
 async def test_protocols_are_agreed_on(world: SecureWorld) -> None:
     tls = world.authority.server(
         adjust=lambda context: context.set_alpn_select_callback(lambda _, offered: offered[-1])

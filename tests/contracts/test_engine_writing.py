@@ -268,3 +268,12 @@ async def test_a_producer_does_not_hold_back_a_close(world: World, side: str) ->
     peer.reading = True
     await world.until(lambda: peer.ended and recorder.ended)
     assert len(peer.received) == len(MUCH)
+
+
+async def test_a_reset_that_a_write_hears_of_first_is_no_end_of_file(world: World, side: str) -> None:
+    recorder, peer = await world.connection(side)
+    peer.send(b"half of what was to come")
+    peer.reset()
+    recorder.transport.write(b"in the same turn")
+    await world.until(lambda: "lost" in recorder.events)
+    assert "eof" not in recorder.events

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.logger import LogEvent
 
-from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
+from nodebalancer.transport.deadlines import PASSED_OVER_MAX, CoarseDeadline, Deadlines
 from nodebalancer.transport.engine import TICK_SECONDS
 
 
@@ -115,7 +115,20 @@ def test_after_a_pause_of_the_machine_sockets_are_served_first(world: World) -> 
     events: list[str] = []
     world.deadlines.deadline(3, lambda: events.append("deadline"))
     world.advance(1)
-    # Between a late tick and the turn after it a reactor serves its sockets.
+    # A reactor serves so many sockets in a turn, and may need several.
     world.clock.callLater(1.5, events.append, "sockets")
     world.clock.advance(10)
+    assert events == ["sockets"]
+    # It may be paused again at once.
+    world.clock.advance(10)
+    assert events == ["sockets"]
+    world.clock.advance(1)
     assert events == ["sockets", "deadline"]
+
+
+def test_a_loop_that_is_always_late_has_deadlines_all_the_same(world: World) -> None:
+    events: list[float] = []
+    world.deadlines.deadline(3, lambda: events.append(world.clock.seconds()))
+    for _ in range(PASSED_OVER_MAX + 2):
+        world.clock.advance(5)
+    assert events == [5.0 * (PASSED_OVER_MAX + 1)]

@@ -21,8 +21,10 @@ def authority() -> Authority:
     return Authority()
 
 
-def pair(authority: Authority, version: int, mode: int = SSL.MODE_RELEASE_BUFFERS) -> tuple[TLSCodec, SSL.Connection]:
-    """A codec and a client that have shaken hands."""
+def pair(
+    authority: Authority, version: int, mode: int = SSL.MODE_RELEASE_BUFFERS, early: bytes = b""
+) -> tuple[TLSCodec, SSL.Connection]:
+    """A codec and a client that have shaken hands; the client says ``early`` in the same breath (TLS 1.3)."""
     codec = TLSCodec(authority.server(adjust=lambda context: context.set_mode(mode)).context())
     client = SSL.Connection(authority.client(version))
     client.set_connect_state()
@@ -30,6 +32,8 @@ def pair(authority: Authority, version: int, mode: int = SSL.MODE_RELEASE_BUFFER
     while not (done and codec.established):
         with contextlib.suppress(SSL.WantReadError):
             client.do_handshake()
+            if early and not done and version == SSL.TLS1_3_VERSION:
+                client.send(early)
             done = True
         with contextlib.suppress(SSL.WantReadError):
             codec.feed(client.bio_read(BUFFER_BYTES))
@@ -78,9 +82,13 @@ def test_a_record_comes_in_the_pieces_that_are_asked_for(authority: Authority) -
 
 
 @pytest.mark.parametrize("version", [SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION], ids=["1.2", "1.3"])
-def test_only_tickets_may_wait(authority: Authority, version: int) -> None:
-    codec, _ = pair(authority, version)
-    assert codec.prompt == (version == SSL.TLS1_2_VERSION)
+@pytest.mark.parametrize("early", [b"", b"GET"], ids=["alone", "with data"])
+def test_only_tickets_may_wait_and_only_for_the_answer_to_what_came_along(
+    authority: Authority, version: int, early: bytes
+) -> None:
+    """A client with Nagle's algorithm keeps its request until the end of its handshake is acknowledged."""
+    codec, _ = pair(authority, version, early=early)
+    assert codec.prompt == (version == SSL.TLS1_2_VERSION or not early)
 
 
 def test_a_broken_connection_writes_no_more(authority: Authority) -> None:

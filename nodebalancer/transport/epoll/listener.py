@@ -54,6 +54,7 @@ class EpollListener:
         tls: ``Engine.listen``; its clients speak first.
         client_first: ``Engine.listen``.
         shortage: The engine's.
+        held: Whether somebody else has the socket too, to whom waiting clients are left when this one closes.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class EpollListener:
         tls: TLS | None,
         client_first: bool,
         shortage: Shortage,
+        held: bool = False,
     ) -> None:
         self.address = address_of(listening.getsockname())
         self._engine = engine
@@ -78,6 +80,7 @@ class EpollListener:
         self._tls = tls
         self._client_first = client_first = client_first or tls is not None
         self._shortage = shortage
+        self._held = held
         self._paused = self._resting = self._closed = False
         self._left: deque[tuple[int, Any]] = deque()
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -86,6 +89,11 @@ class EpollListener:
             # A silent client is accepted after a second all the same.
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         loop.watch(listening.fileno(), self, select.EPOLLIN)
+
+    @property
+    def unserved(self) -> int:
+        """``Listener.unserved``."""
+        return len(self._left)
 
     def pause(self) -> None:
         """``Listener.pause``."""
@@ -101,7 +109,7 @@ class EpollListener:
         """``Listener.close``; the address is free when it returns."""
         if self._closed:
             return
-        while (client := self._accept()) is not None:
+        while not self._held and (client := self._accept()) is not None:
             self._left.append(client)
         self._closed = True
         if self._left:

@@ -105,6 +105,8 @@ class EpollRelay:
         if source is not None and sink is not None:
             self._wake_after(1)
             source._relay_out = sink._relay_in = self._source = self._sink = self._done = None
+            if self._held_back and not sink._mute:
+                sink.push()
             if source._pending and not source._deaf:
                 source._loop.later(source)
 
@@ -161,6 +163,7 @@ class EpollRelay:
         pipe = source._loop.pipes.lend()
         if pipe is None:
             self.bulk = False
+            self._wake_after(1)
             return 0
         try:
             size = pipe.fill(source._fd, pipe.size if self._left is None else min(pipe.size, self._left))
@@ -177,6 +180,8 @@ class EpollRelay:
         self.spliced += size
         little, self._little = self._little, size < SPLICE_BYTES_MIN
         self.bulk = not (little and self._little)
+        if not self.bulk:
+            self._wake_after(1)
         full = size == pipe.size
         sink.send_pipe(pipe)
         if self._left is not None:
@@ -190,9 +195,7 @@ class EpollRelay:
     def _rest(self, source: EpollTransport) -> None:
         """That was all there was: let more come together."""
         source._pending = 0
-        if not self.bulk:
-            self._wake_after(1)
-        else:
+        if self.bulk:
             self._wake_after(WAKE_BYTES if self._left is None else min(WAKE_BYTES, self._left))
             source._loop.rest(source)
 
@@ -208,7 +211,8 @@ class EpollRelay:
         assert self._left is not None
         self._left = left = self._left - size
         if not left:
-            self.finish(ended=False)
+            if self._done is not None:  # or somebody has stopped it when the sink took no more
+                self.finish(ended=False)
         elif left < self.most:
             self.most = left
 
@@ -220,5 +224,6 @@ class EpollRelay:
         elif error.errno == errno.EINVAL:
             self.bulk = False
             self._splice_after = NEVER
+            self._wake_after(1)
         else:
             source._lose(BREAK)

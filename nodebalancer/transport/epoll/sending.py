@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterable
+from errno import EPIPE
 from select import EPOLLOUT
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +57,7 @@ class Sending:
 
     __slots__ = (
         "_connection",
+        "_ended_well",
         "_fd",
         "_loop",
         "_mute",
@@ -70,6 +72,7 @@ class Sending:
     )
 
     _connection: socket.SocketType | None
+    _ended_well: bool
     _fd: int
     _loop: EpollLoop
     _mute: bool
@@ -114,8 +117,8 @@ class Sending:
             sent = os.write(self._fd, data)
         except BlockingIOError:
             sent = 0
-        except OSError:
-            self._break()
+        except OSError as error:
+            self._break(error)
             return
         self.active_at = self._loop.clock()
         if sent < len(data):
@@ -128,8 +131,11 @@ class Sending:
         """
         try:
             sent = self._socket().send(data, MSG_MORE)
-        except OSError:  # also when it takes none now
+        except BlockingIOError:
             Sending.send(self, data)
+            return
+        except OSError as error:
+            self._break(error)
             return
         self.active_at = self._loop.clock()
         if sent < len(data):
@@ -207,8 +213,8 @@ class Sending:
             unsent.send(self._fd)
         except BlockingIOError:
             return
-        except OSError:
-            self._break()
+        except OSError as error:
+            self._break(error)
             return
         self._unsent = None
         if self._phase == CLOSING:
@@ -276,8 +282,13 @@ class Sending:
             self._connection = borrowed(self._fd)
         return self._connection
 
-    def _break(self) -> None:
-        """Sending has failed. What the peer had sent before is still there, perhaps an answer that says why."""
+    def _break(self, error: OSError) -> None:
+        """Sending has failed. What the peer had sent before is still there, perhaps an answer that says why.
+
+        The kernel tells of a reset once, and we have taken that: from now on the end of what is there looks like an end of file.
+        It is one only if it came before the reset, and then the error was ``EPIPE``.
+        """
+        self._ended_well = error.errno == EPIPE
         self._forget_unsent()
         if self._phase == OPEN:
             self._phase = BROKEN

@@ -80,7 +80,7 @@ class TLSTransport(EpollTransport):
 
     def handle(self, events: int) -> None:
         """The kernel takes more of what is unsent, or has input, or an error."""
-        if self._unsent is not None and events & EPOLLOUT:
+        if self._unsent is not None and events & EPOLLOUT and self._phase < LOST:
             self._flush()
         if events & INPUT:
             self._pending |= events & INPUT
@@ -99,6 +99,14 @@ class TLSTransport(EpollTransport):
             self._lose(BREAK)
         else:
             self._shake()
+
+    def has_unread(self) -> bool:
+        """``Transport.has_unread``."""
+        return bool(self._pending & HELD) or super().has_unread()
+
+    def undelivered(self) -> int:
+        """``Transport.undelivered``."""
+        return super().undelivered() + sum(map(len, self._early))
 
     # Receiving.
 

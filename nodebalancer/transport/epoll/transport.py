@@ -92,7 +92,7 @@ class EpollTransport(Sending):
 
     def handle(self, events: int) -> None:
         """The kernel takes more of what is unsent, or has input, or an error."""
-        if self._unsent is not None and events & EPOLLOUT:
+        if self._unsent is not None and events & EPOLLOUT and self._phase < LOST:
             self._flush()
         if events & INPUT:
             self._pending |= events & INPUT
@@ -131,8 +131,6 @@ class EpollTransport(Sending):
 
     def has_unread(self) -> bool:
         """``Transport.has_unread``."""
-        if self._watched and not self._pending:
-            return False
         return self._phase < LOST and has_input(self._fd)
 
     def _read(self) -> None:
@@ -183,6 +181,9 @@ class EpollTransport(Sending):
     def _end(self) -> None:
         """End of file."""
         self._pending = 0
+        if self._phase == BROKEN and not self._ended_well:
+            self._lose(BREAK)
+            return
         self._deaf = self._ended = True
         relay = self._relay_out
         if relay is not None:

@@ -273,3 +273,47 @@ async def test_a_source_is_heard_of_at_once_when_its_relay_stops(world: RealWorl
     both.relay.stop()
     assert wakes_after(both.source) == 1
     await world.until(lambda: both.relay.moved + len(both.source.received) == len(MUCH))
+
+
+async def test_a_source_is_heard_of_at_once_when_pipes_have_run_out(reactor: Any, wakes: list[int]) -> None:
+    """One pipe, which a sink that does not read holds while the other source rests."""
+    world = world_of(reactor, pipe_bytes=1 << 20)
+    both, other = await pair(world), await pair(world)
+    other.node.reading = False
+    both.start()
+    other.start()
+    both.client.send(MUCH)
+    await world.until(lambda: max(wakes, default=1) > 1)
+    other.client.send(MUCH * 4)
+    await world.until(lambda: other.sink.transport.congested)
+    await world.until(lambda: len(both.node.received) == len(MUCH))
+    both.client.send(MUCH[:400_000])
+    await world.until(lambda: len(both.node.received) == len(MUCH) + 400_000)
+    both.client.send(MUCH[:200_000])
+    await world.until(lambda: len(both.node.received) == len(MUCH) + 600_000)
+    await world.close()
+
+
+async def test_a_relay_that_its_sink_stops_at_the_limit_is_not_done(world: RealWorld) -> None:
+    both = await pair(world)
+
+    class Stopper:
+        def pauseProducing(self) -> None:
+            both.relay.stop()
+
+        def resumeProducing(self) -> None:
+            pass
+
+        def stopProducing(self) -> None:
+            pass
+
+    both.node.reading = False
+    sink = both.sink.transport
+    sink.write(bytes(1 << 23))
+    both.start(10)
+    sink.congested = False
+    both.relay.stalled = False
+    sink.registerProducer(Stopper(), True)
+    both.client.send(b"0123456789abc")
+    await world.until(lambda: both.source.received == b"abc")
+    assert both.done == 0

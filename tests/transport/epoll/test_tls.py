@@ -125,7 +125,7 @@ async def test_a_peer_that_takes_no_more_may_still_have_said_something(
 
 async def test_a_hand_that_cannot_be_shaken_back(world: SecureWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client was gone before it had our answer."""
-    monkeypatch.setattr(TLSTransport, "_send_pending", lambda transport: transport._break())
+    monkeypatch.setattr(TLSTransport, "_send_pending", lambda transport: transport._break(BrokenPipeError()))
     served = world.serve_tls()
     world.secure(served.address)
     await world.until(lambda: served.built and served.built[0].ended)
