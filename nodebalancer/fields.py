@@ -193,7 +193,10 @@ class HostPort(Kind[Address]):
 
 
 class CIDR(Kind[Network]):
-    """A network such as ``192.0.2.0/24``; an address alone is a network of one."""
+    """A network such as ``192.0.2.0/24``; an address alone is a network of one.
+
+    IPv4 written as IPv6 is IPv4, as clients are: ``::ffff:192.0.2.0/120`` is ``192.0.2.0/24``.
+    """
 
     expected = "a network such as 192.0.2.0/24 or 2001:db8::/32"
 
@@ -206,7 +209,16 @@ class CIDR(Kind[Network]):
             raise ValueError(f"not a network; expected {self.expected}") from None
         if interface.ip != interface.network.network_address:
             raise ValueError(f"an address inside a network; the network is {interface.network}")
-        return interface.network
+        return _unmapped(interface.network)
+
+
+_MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
+
+
+def _unmapped(network: Network) -> Network:
+    if isinstance(network, ipaddress.IPv6Network) and network.subnet_of(_MAPPED):
+        return ipaddress.ip_network((int(network.network_address) & 0xFFFFFFFF, network.prefixlen - 96))
+    return network
 
 
 class ListOf(Kind[tuple[T, ...]]):

@@ -141,7 +141,7 @@ class Node:
     weight: int = key(
         Integer(1, 255), 100, "Its share of the connections in proportion to the other nodes' weights.", row="R23"
     )
-    mode: Mode = key(Choice(Mode), Mode.ACCEPT, "What it is wanted for.", available=only(Mode.ACCEPT), row="R25")
+    mode: Mode = key(Choice(Mode), Mode.ACCEPT, "What it is wanted for.", row="R25")
     label: str = key(Text(64), "", "A name for people; default: the node's name.", row="R23")
 
 
@@ -157,22 +157,20 @@ class PortConfig:
     protocol: Protocol = key(
         Choice(Protocol),
         Protocol.HTTP,
-        "What is spoken with clients: tcp passes bytes through, http is a reverse proxy.",
-        available=only(Protocol.TCP, Protocol.HTTP),
+        "What is spoken with clients: tcp passes bytes through, http is a reverse proxy, https ends TLS before that.",
+        available=only(Protocol.TCP, Protocol.HTTP, Protocol.HTTPS),
         row="R6, R7, R10",
     )
     algorithm: Algorithm = key(
         Choice(Algorithm),
         Algorithm.ROUNDROBIN,
         "Which node the next client gets; round robin is smooth and weighted.",
-        available=only(Algorithm.ROUNDROBIN),
         row="R13",
     )
     stickiness: Stickiness = key(
         Choice(Stickiness),
         Stickiness.NONE,
         "What makes a client come back to its node.",
-        available=only(Stickiness.NONE),
         row="R14 to R16",
     )
     stickiness_ttl: int = key(
@@ -183,7 +181,7 @@ class PortConfig:
     )
     stickiness_entries: int = key(Integer(1, 10_000_000), 100_000, "How many clients the table remembers.", row="R15")
 
-    check: Check = key(Choice(Check), Check.NONE, "How nodes are probed.", available=only(Check.NONE), row="R20")
+    check: Check = key(Choice(Check), Check.CONNECTION, "How nodes are probed.", row="R20")
     check_interval: int = key(Integer(2, 3600, "seconds"), 10, "Seconds between two probes of a node.", row="R19")
     check_timeout: int = key(
         Integer(1, 30, "seconds"), 5, "Seconds a probe may take; less than the interval.", row="R19"
@@ -206,9 +204,7 @@ class PortConfig:
     check_port: int | None = key(
         Maybe(Integer(1, 65535)), None, "The port that is probed; default: the node's own.", row="R20"
     )
-    check_passive: bool = key(
-        Flag(), False, "Whether failures of live traffic take a node out.", available=only(False), row="R18"
-    )
+    check_passive: bool = key(Flag(), True, "Whether failures of live traffic take a node out.", row="R18")
     passive_attempts: int = key(Integer(1, 1000), 1, "Live failures in a row that take a node out.", row="R18")
     passive_max_out: int = key(
         Integer(0, 100, "percent"),
@@ -226,7 +222,6 @@ class PortConfig:
         Integer(0, 3600, "seconds"),
         0,
         "Seconds in which a node that came up gets to its full weight; 0: at once.",
-        available=only(0),
     )
 
     timeout_request: int = key(Integer(1, 3600, "seconds"), 10, "Seconds a client has for its whole request head.")
@@ -247,16 +242,14 @@ class PortConfig:
     )
     min_rate: int = key(
         Integer(0, 2**31, "bytes a second"),
-        0,
-        "Bytes a second, over a minute, that a side we wait for must move; 0: any.",
-        available=only(0),
+        256,
+        "Bytes a second, over a minute (or the longer of timeout_client and timeout_server), that have to move while we wait for a client to send its body or to take its response, or for a node to take a body (http, https); 0: any.",
     )
 
     proxy_protocol: ProxyProtocol = key(
         Choice(ProxyProtocol),
         ProxyProtocol.NONE,
         "The PROXY header sent to nodes (tcp only).",
-        available=only(ProxyProtocol.NONE),
     )
     outgoing_address: tuple[str, ...] = key(
         ListOf(IPAddress()), (), "Addresses that connections to nodes come from, in turn; default: the system's choice."
@@ -265,22 +258,15 @@ class PortConfig:
     cipher_suite: CipherSuite = key(
         Choice(CipherSuite), CipherSuite.RECOMMENDED, "Which TLS clients are let in.", row="R12"
     )
-    ssl_cert: str = key(Text(), "", "File with the certificate and its chain (PEM).", available=only(""), row="R11")
-    ssl_key: str = key(
-        Text(), "", "File with the certificate's key (PEM, no passphrase).", available=only(""), row="R11"
-    )
-    ssl_names: tuple[str, ...] = key(
-        ListOf(Text(253)), (), "Names the certificate must be valid for.", available=only(()), row="R11"
-    )
-    ssl_cert_dir: str = key(
-        Text(), "", "Directory with more certificates, chosen by name (SNI).", available=only(""), row="R11"
-    )
+    ssl_cert: str = key(Text(), "", "File with the certificate and its chain (PEM).", row="R11")
+    ssl_key: str = key(Text(), "", "File with the certificate's key (PEM, no passphrase).", row="R11")
+    ssl_names: tuple[str, ...] = key(ListOf(Text(253)), (), "Names the certificate must be valid for.", row="R11")
+    ssl_cert_dir: str = key(Text(), "", "Directory with more certificates, chosen by name (SNI).", row="R11")
 
     redirect: Redirect = key(
         Choice(Redirect),
         Redirect.NONE,
-        "Send clients to the https config instead of to nodes.",
-        available=only(Redirect.NONE),
+        "Send clients to the https config of the same NodeBalancer instead of to nodes: the one on port 443, else the first.",
     )
     underscores: Underscores = key(
         Choice(Underscores), Underscores.DROP, "What happens to request fields with an underscore in their name."
@@ -288,10 +274,8 @@ class PortConfig:
     upgrades: tuple[Upgrade, ...] = key(
         ListOf(Choice(Upgrade)), (Upgrade.WEBSOCKET,), "Protocols a client may upgrade to; empty: none."
     )
-    request_id: bool = key(
-        Flag(), False, "Give each request an X-Request-ID field when it has none.", available=only(False)
-    )
-    error_pages: str = key(Text(), "", "Directory with pages of your own for our errors.", available=only(""))
+    request_id: bool = key(Flag(), False, "Give each request an X-Request-ID field when it has no good one.")
+    error_pages: str = key(Text(), "", "Directory with pages of your own for our errors, such as 503.html or 503.http.")
 
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 a load balancer is for everybody by default
@@ -314,7 +298,6 @@ class NodeBalancer:
         Integer(0, 1_000_000),
         0,
         "New connections a second from one client address; 0: no limit.",
-        available=only(0),
         row="R2",
     )
     throttle_burst: int | None = key(
@@ -329,14 +312,12 @@ class NodeBalancer:
         Integer(0, 1_000_000),
         0,
         "Concurrent connections from one client address; 0: no limit.",
-        available=only(0),
         row="R3",
     )
     firewall: str = key(
         Pattern(NAME, "the name of a [firewall …] section"),
         "",
         "The firewall in front of it.",
-        available=only(""),
         row="R4",
     )
     trusted_proxies: tuple[Network, ...] = key(
@@ -350,6 +331,9 @@ class Service:
 
     workers: int = key(Integer(1, 1024), 1, "Processes that carry traffic.", available=only(1))
     state_dir: str = key(Text(), "/var/lib/nodebalancer", "Directory for what is learnt: ids, statistics, keys.")
+    cookie_key_file: str = key(
+        Text(), "", "File with the key of cookies, for several balancers; default: cookie.key in state_dir.", row="R16"
+    )
     access_log: str = key(
         Text(), "", "File of the access log; - for standard output, empty for none.", available=only("")
     )

@@ -90,7 +90,7 @@ class Health:
             but for nodes without probes that no client has come to yet.
     """
 
-    __slots__ = ("_config", "_down", "_path", "_pool", "_records", "_retries", "_tell", "_wanted", "on_trial")
+    __slots__ = ("_config", "_down", "_lost", "_path", "_pool", "_records", "_retries", "_tell", "_wanted", "on_trial")
 
     def __init__(self, path: str, pool: Pool, tell: Callable[[StatusChange], None]) -> None:
         self.on_trial: set[Member] = set()
@@ -99,6 +99,8 @@ class Health:
         self._tell = tell
         self._config = PortConfig("")
         self._records: dict[Member, Record] = {}
+        # Members whose address is not known.
+        self._lost: set[Member] = set()
         # When members without probes are let in again.
         self._retries: dict[Member, float] = {}
         # Nodes by mode: all, and those that are out.
@@ -115,6 +117,7 @@ class Health:
         self._config = config
         members = list(self._pool.members.values())
         self._records = {member: self._records.get(member) or Record() for member in members}
+        self._lost &= set(members)
         self._wanted = Counter(member.node.mode for member in members)
         self._down = Counter(member.node.mode for member in members if member.status is Status.DOWN)
         retries, self._retries = self._retries, {}
@@ -123,7 +126,7 @@ class Health:
                 record.pause = 0.0
             elif member in retries:
                 self._retries[member] = min(retries[member], now + config.passive_retry)
-            elif member.status is Status.DOWN:
+            elif member.status is Status.DOWN and member not in self._lost:
                 self._leave_out(member, record, now)
         self.on_trial = {member for member in members if self._is_on_trial(member)}
 
@@ -140,7 +143,7 @@ class Health:
         """
         record = self._records.get(member)
         config = self._config
-        if record is None or began_at <= record.accused_at or config.check is Check.NONE:
+        if record is None or began_at <= record.accused_at or config.check is Check.NONE or member in self._lost:
             return
         row = record.probes = max(record.probes, 0) + 1 if ok else min(record.probes, 0) - 1
         goal = Status.UP if ok else Status.DOWN
@@ -197,6 +200,28 @@ class Health:
         if outcome is Outcome.CONNECT_FAILED or self._down[mode] < allowed:
             record.accused_at = now
             self._change(member, Status.DOWN, _in_a_row(record.failures, "connection", "failed", reason), now, at)
+
+    def located(self, member: Member, known: bool, reason: str, now: float, at: float) -> None:
+        """It is known where the node is, or not (any more): a node without an address is DOWN whatever else is known of it.
+
+        Args:
+            member: Whose name was asked for.
+            known: Whether there is an address.
+            reason: Why not: ``name not resolved``.
+            now: Monotonic seconds.
+            at: Seconds since the epoch.
+        """
+        if member not in self._records:
+            return
+        if not known:
+            self._lost.add(member)
+            self._change(member, Status.DOWN, reason, now, at)
+            self._retries.pop(member, None)
+            member.reason = reason
+        elif member in self._lost:
+            self._lost.discard(member)
+            self._change(member, Status.UNKNOWN, "name resolved", now, at)
+            member.awaited = self._config.check is not Check.NONE
 
     def due(self, now: float, at: float) -> None:
         """Let nodes in again whose time has come; called when ``next_due`` is over, or once a second."""

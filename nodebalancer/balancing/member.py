@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 from nodebalancer.balancing.counters import NodeCounters
+from nodebalancer.fields import Address
 from nodebalancer.model import Mode, Node
 
 
@@ -24,19 +25,22 @@ class Member(NodeCounters):
 
     Attributes:
         node: What is wanted of it; another value after a reload that changed weight, mode or label.
+        address: Where it is, numeric; None while its name is not resolved. Set by whoever resolves names.
         status: What we see; changed by ``Pool.set_status`` only.
         since: Seconds since the epoch: when the status changed last, or when the member came.
         reason: Why the status is what it is, in plain words; empty while nothing was seen.
-        awaited: Whether it came with a reload, is probed, and no probe has ended yet: then it is a last resort.
+        awaited: Whether it came with a reload, or its name was resolved just now, and it is probed, and no probe has ended
+            yet: then it is a last resort.
         era: Goes up when it lets its clients go (it is DOWN or rejected): what a table knew of it before counts no more.
         cookie: The value of ``NB_SRVID`` that names it; empty when clients are not held by cookie.
     """
 
-    __slots__ = ("awaited", "cookie", "era", "node", "reason", "since", "status")
+    __slots__ = ("address", "awaited", "cookie", "era", "node", "reason", "since", "status")
 
     def __init__(self, node: Node, at: float = 0.0, *, awaited: bool = False) -> None:
         super().__init__()
         self.node = node
+        self.address: Address | None = None if node.address.is_name else node.address
         self.status = Status.UNKNOWN
         self.since = at
         self.reason = ""

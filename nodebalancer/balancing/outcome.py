@@ -35,9 +35,11 @@ class Outcome(enum.IntEnum):
     CLIENT_TIMED_OUT = 10
     """The client did not send, or did not read, for longer than it may."""
     REFUSED = 11
-    """The client was not let in."""
+    """The client had to make way for another before its request was whole, because there are too many."""
     STOPPED = 12
     """The service ended before the connection did."""
+    HANDSHAKE_FAILED = 13
+    """The client and we could not agree on TLS, or it was too slow, or did not speak TLS at all."""
 
     @property
     def word(self) -> str:

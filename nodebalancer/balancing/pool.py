@@ -19,6 +19,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from copy import deepcopy
 from math import inf
 from typing import Final
 
@@ -74,13 +75,14 @@ class Pool:
         cookie_key: The key of cookies, see ``stickiness.cookie_value``.
 
     Attributes:
+        cookie_key: The same; counts from the next ``update`` on.
         members: Every node that is wanted, by name and in the order wanted, whether it may be picked or not.
+        changes: Goes up with every change of these nodes, of a mode or of a status.
     """
 
     __slots__ = (
         "_algorithm",
         "_choose",
-        "_cookie_key",
         "_held",
         "_nodebalancer",
         "_released",
@@ -89,13 +91,16 @@ class Pool:
         "_settle_at",
         "_slow_start",
         "_stickiness",
+        "changes",
+        "cookie_key",
         "members",
     )
 
     def __init__(self, nodes: Mapping[str, Node], nodebalancer: str = "", cookie_key: bytes = b"") -> None:
         self.members: Mapping[str, Member] = {}
+        self.changes = 0
         self._nodebalancer = nodebalancer
-        self._cookie_key = cookie_key
+        self.cookie_key = cookie_key
         self._rules = PLAIN
         self._algorithm: Algorithm = ALGORITHMS[PLAIN.algorithm]()
         # Bound once: to find them at every pick would cost as much as half a pick.
@@ -147,6 +152,22 @@ class Pool:
         if self._released is not None:
             self._released(member)
 
+    def foresee(self, client: str, now: float, cookie: bytes = b"") -> tuple[Member | None, Member | None]:
+        """What ``pick`` with these arguments would do, without doing it; for people, since it costs more than a pick.
+
+        Returns:
+            The node that the client's stickiness names, whether it may be picked or not, and the one that would be
+            picked; None: there is none.
+        """
+        if now >= self._settle_at:
+            self._settle(now)
+        named = None if self._stickiness is None else self._stickiness.recall(client, cookie, now)
+        if named in self._held:
+            return named, named
+        # Whose turn it is changes in a copy, of everything but the members.
+        algorithm = deepcopy(self._algorithm, {id(member): member for member in self.members.values()})
+        return named, algorithm.choose(client, ())
+
     def cookie_to_set(self, member: Member, cookie: bytes) -> bytes:
         """The value of ``NB_SRVID`` that the response of ``member`` has to set (R16).
 
@@ -177,6 +198,7 @@ class Pool:
         member.reason = reason
         member.since = at
         member.flaps += 1
+        self.changes += 1
         mode = member.node.mode
         if member.awaited or PICKED[mode, old] != PICKED[mode, status]:
             self._settle_at = -inf
@@ -199,6 +221,7 @@ class Pool:
             rules: Algorithm, stickiness, slow start, and whether nodes are probed; its nodes are of no account.
             at: Seconds since the epoch.
         """
+        self.changes += 1
         before = self.members
         probed = rules.check is not Check.NONE
         self.members = {}
@@ -226,7 +249,7 @@ class Pool:
             self._rising = {}
         by_cookie = rules.stickiness is model.Stickiness.HTTP_COOKIE
         for name, member in self.members.items():
-            member.cookie = cookie_value(self._cookie_key, self._nodebalancer, name) if by_cookie else b""
+            member.cookie = cookie_value(self.cookie_key, self._nodebalancer, name) if by_cookie else b""
         if by_cookie:
             self._stickiness = Cookies(self.members.values())
         elif rules.stickiness is model.Stickiness.NONE:

@@ -124,6 +124,14 @@ class Throttle:
         young[key] = full_at + self._interval
         return True
 
+    def left(self, client: str, now: float) -> int | None:
+        """How many connections in a row ``admit`` would let in now; None: any number. Takes no token."""
+        if not self.rate or (self._exempt is not None and client in self._exempt):
+            return None
+        key = client_key(client)
+        full_at = self._young.get(key, self._old.get(key, now))
+        return int(max(self._room + self._interval - max(full_at - now, 0), 0) * self.rate)
+
     def tell(self, client: str, now: float) -> bool:
         """Whether the log is to hear that this client was refused: once in ``TELL_SECONDS`` for each, and of no more
         than ``TOLD_MAX`` clients in that time.
@@ -170,6 +178,10 @@ class ClientCounts:
         elif not self.limit:
             self._open = dict(Counter(map(client_key, clients)))
         self.limit = limit
+
+    def open(self, client: str) -> int:
+        """Connections of a client that are counted."""
+        return self._open.get(client_key(client), 0)
 
     def enter(self, client: str) -> bool:
         """Whether one more connection is let in; if so it is counted until ``leave``. Only while there is a limit."""

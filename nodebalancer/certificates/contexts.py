@@ -18,7 +18,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable
 
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from nodebalancer.certificates.pair import Pair
 from nodebalancer.errors import CertificateError
@@ -31,7 +31,10 @@ RECOMMENDED = (
     ":AES128-GCM-SHA256:AES256-GCM-SHA384:AES128-SHA256:AES256-SHA256:AES128-SHA:AES256-SHA"
 )
 """Linode's list in its order, for TLS 1.2, without what no client needs today: finite-field Diffie-Hellman (it takes parameters,
-and costs the server far more than the client), DSS, Camellia, CCM, SRP. TLS 1.3 has its own suites, all of them good."""
+and costs the server far more than the client), DSS, Camellia, CCM, SRP."""
+
+TLS_1_3 = b"TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256"
+"""TLS 1.3 has its own suites. These are OpenSSL's, in the order of Linode's list: 128 bits first, at a tenth less CPU a handshake."""
 
 LEGACY = "!RC4:HIGH:!aNULL:!MD5:!PSK:!SRP:@SECLEVEL=0"
 """Linode's list, without suites that need secrets shared beforehand; level 0, since TLS 1.0 and 1.1 sign with MD5 and SHA-1."""
@@ -83,12 +86,13 @@ def make_context(
         context.set_tlsext_servername_callback(choose)
     try:
         context.set_cipher_list(CIPHERS[suite].encode())
+        context.set_tls13_ciphersuites(TLS_1_3)
         context.use_certificate(pair.leaf)
         for certificate in pair.chain:
             context.add_extra_chain_cert(certificate)
         context.use_privatekey(pair.key)
         _try_out(context)
-    except SSL.Error as e:
+    except (SSL.Error, crypto.Error) as e:  # two families of the same library
         raise CertificateError(("ssl_cert", _refusal(e, suite))) from None
     return context
 
@@ -129,7 +133,7 @@ def _step(one: SSL.Connection, other: SSL.Connection) -> None:
     other.bio_write(one.bio_read(2**20))
 
 
-def _refusal(error: SSL.Error, suite: CipherSuite) -> str:
+def _refusal(error: SSL.Error | crypto.Error, suite: CipherSuite) -> str:
     reasons = [reason for _, _, reason in error.args[0]] if error.args else []
     reason = reasons[-1] if reasons else "no reason given"
     return f"{REFUSALS.get(reason, reason)}: OpenSSL does not serve it with cipher_suite {suite.value}"

@@ -14,6 +14,7 @@ import attrs
 
 from nodebalancer.certificates.pem import has_key
 from nodebalancer.errors import CertificateError
+from nodebalancer.wire.http1_lines import escaped
 
 BYTES_MOST = 2**20
 """Of one file. A certificate with its chain has some 5 KiB."""
@@ -58,7 +59,8 @@ class Source:
         path = f"{os.path.splitext(self.cert)[0]}.key"
         if os.path.lexists(path):
             return path
-        message = f"has no private key in it, and there is no {os.path.basename(path)} beside it"
+        beside = escaped(os.fsencode(os.path.basename(path)))
+        message = f"has no private key in it, and there is no {beside} beside it"
         raise CertificateError(("ssl_cert", message))
 
 

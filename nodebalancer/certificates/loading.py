@@ -20,6 +20,7 @@ from nodebalancer.certificates.names import ContextsByName, contexts_by_name, co
 from nodebalancer.certificates.pair import Pair, pair_of
 from nodebalancer.errors import CertificateError
 from nodebalancer.model import CipherSuite, PortConfig
+from nodebalancer.wire.http1_lines import escaped
 
 Recipe = tuple[CipherSuite, bool]
 """What a context depends on besides its pair: the suite, and whether clients choose by name."""
@@ -63,8 +64,8 @@ class Certificate:
     @property
     def description(self) -> str:
         """For people: the file, the names it is valid for and its last day."""
-        names = ", ".join(self.pair.names) or "no name"
-        return f"certificate {self.source.cert}: valid for {names}; expires on {self.pair.last_day}"
+        file = escaped(os.fsencode(self.source.cert))
+        return f"certificate {file}: valid for {self.pair.names_told}; expires on {self.pair.last_day}"
 
 
 @attrs.frozen(eq=False)
@@ -225,13 +226,12 @@ class _Loading:
             if source.key:
                 yield Remark(key, message + more, about or message)
             else:
-                file = os.path.basename(source.cert)
+                file = escaped(os.fsencode(os.path.basename(source.cert)))
                 place = f"key of {file}" if key == "ssl_key" else file
                 yield Remark("ssl_cert_dir", f"{place}: {message}{more}", (place, about or message))
 
     def check_names(self, certificates: tuple[Certificate, ...]) -> None:
         for name in self.config.ssl_names:
             if not any(covers(one.pair, name) for one in certificates):
-                has = ", ".join(certificates[0].pair.names) or "no name"
-                message = f"the certificate is not valid for {name}, but for {has}"
+                message = f"the certificate is not valid for {name}, but for {certificates[0].pair.names_told}"
                 self.problems.append(Remark("ssl_names", message, (name, certificates[0].digest)))

@@ -11,6 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from nodebalancer.certificates.pem import Key, certificates_in, key_in
 from nodebalancer.errors import CertificateError
+from nodebalancer.wire.http1_lines import escaped
 
 DAY = 86400
 
@@ -37,6 +38,11 @@ class Pair:
     chain: tuple[x509.Certificate, ...]
     key: Key
     names: tuple[str, ...]
+
+    @property
+    def names_told(self) -> str:
+        """``names`` for people; what is in a certificate is foreign."""
+        return escaped(", ".join(self.names).encode()) or "no name"
 
     @property
     def expires_at(self) -> float:
@@ -97,7 +103,9 @@ def pair_of(cert: bytes, key: bytes) -> Pair:
         leaf = _leaf_of(certificates, private)
         return Pair(leaf, _chain_of(leaf, certificates), private, _names_of(leaf))
     except ODD as e:
-        raise CertificateError(("ssl_cert", f"a certificate in it cannot be understood: {e}")) from None
+        raise CertificateError(
+            ("ssl_cert", f"a certificate in it cannot be understood: {escaped(str(e).encode())}")
+        ) from None
 
 
 def _leaf_of(certificates: Sequence[x509.Certificate], key: Key) -> x509.Certificate:
@@ -139,7 +147,7 @@ def _issued(certificate: x509.Certificate, by: x509.Certificate) -> bool:
 
 
 def _name(certificate: x509.Certificate) -> str:
-    return certificate.subject.rfc4514_string() or f"serial number {certificate.serial_number:x}"
+    return escaped(certificate.subject.rfc4514_string().encode()) or f"serial number {certificate.serial_number:x}"
 
 
 def _names_of(leaf: x509.Certificate) -> tuple[str, ...]:

@@ -32,6 +32,8 @@ class NodeCheck:
         opening: What a probe sends once it is connected: a PROXY header, a request, both or nothing.
         asks: Whether it waits for an HTTP response.
         pattern: What its body must match; None: its status decides.
+        sources: ``outgoing_address`` of its config.
+        node: Where its traffic goes; a node that moves is another one, and is probed at once.
     """
 
     address: Address
@@ -40,6 +42,12 @@ class NodeCheck:
     opening: bytes
     asks: bool
     pattern: BodyPattern | None = None
+    sources: tuple[str, ...] = ()
+    node: Address | None = None
+
+    def source_for(self, host: str) -> str | None:
+        """The address from which a node at ``host`` is probed: the first that its traffic may come from; None: the system's choice."""
+        return next((source for source in self.sources if (":" in source) is (":" in host)), None)
 
 
 def checks_of(settings: Settings) -> dict[Path, NodeCheck]:
@@ -72,7 +80,16 @@ def check_of(config: PortConfig, node: Node, pattern: BodyPattern | None = None)
         host = config.check_host or str(node.address)
         opening += REQUEST.format(path=config.check_path, host=host).encode("ascii")
     address = Address(node.address.host, port)
-    return NodeCheck(address, config.check_timeout, config.check_interval, opening, asks, pattern)
+    return NodeCheck(
+        address,
+        config.check_timeout,
+        config.check_interval,
+        opening,
+        asks,
+        pattern,
+        config.outgoing_address,
+        node.address,
+    )
 
 
 def pattern_problems(settings: Settings) -> Iterator[Problem]:

@@ -67,7 +67,9 @@ class Probe:
 
     def begin(self, engine: Engine, address: Address) -> None:
         """Connect to ``address``, which is numeric."""
-        self._dial = engine.connect(address, self, timeout=self._check.timeout)
+        self._dial = engine.connect(
+            address, self, timeout=self._check.timeout, source=self._check.source_for(address.host)
+        )
 
     def expire(self) -> None:
         """Its time is over."""

@@ -51,6 +51,9 @@ def findings(settings: Settings) -> Iterator[Finding]:
     yield from listener_findings(settings)
     yield from _same_ids(settings)
     yield from _firewall_findings(settings)
+    if settings.manhole is not None and not settings.manhole.authorized_keys:
+        message = "needs authorized_keys, the file with the public keys that may log in; without one nobody is let in"
+        yield Finding((("manhole", "authorized_keys"),), message)
     for nodebalancer in settings.nodebalancers.values():
         if nodebalancer.firewall and nodebalancer.firewall not in settings.firewalls:
             spot = section_name("nodebalancer", nodebalancer.name), "firewall"

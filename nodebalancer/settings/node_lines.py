@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nodebalancer.fields import Address, HostPort, keys_of
@@ -101,6 +101,28 @@ def write_node(node: Node) -> str:
         if value != field.default:
             words.append(f"{name}={_quoted(key.kind.write(value))}")
     return " ".join(words)
+
+
+def rewritten(text: str, wanted: Mapping[str, Any]) -> str:
+    """``text`` of a node's line with other values, and otherwise as it is.
+
+    Args:
+        text: What ``read_node`` can read.
+        wanted: ``address`` and options by their names; an option that gets its default goes.
+    """
+    address, rest = re.fullmatch(r"([^ \t]*)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]  # matches all
+    words = {match[1]: match[0] for match in OPTION.finditer(rest)}
+    for name, value in wanted.items():
+        if name == "address":
+            address = str(value)
+            continue
+        field, key = OPTIONS[name]
+        if value == field.default:
+            words.pop(name, None)
+        else:
+            blanks = re.match(r"[ \t]*", words.get(name, " "))[0]  # type: ignore[index]  # matches all
+            words[name] = f"{blanks}{name}={_quoted(key.kind.write(value))}"
+    return address + "".join(words.values())
 
 
 def _quoted(text: str) -> str:

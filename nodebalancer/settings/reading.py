@@ -49,11 +49,16 @@ def read(text: str | bytes, file: str) -> Loaded:
         SettingsError: With every problem, in the order of the file; caught by the command line and by a reload.
     """
     if isinstance(text, bytes):
-        text = _decoded(text, file)
+        text = decoded(text, file)
     return _Reader(file, tokenize(text)).run()
 
 
-def _decoded(data: bytes, file: str) -> str:
+def decoded(data: bytes, file: str) -> str:
+    """What is in a file, as text.
+
+    Raises:
+        SettingsError: It is not UTF-8; as for ``read``.
+    """
     try:
         return data.decode()
     except UnicodeDecodeError as e:

@@ -56,14 +56,14 @@ SORTS = {
     sort.word: sort
     for sort in (
         Sort("service", Service),
-        Sort("manhole", Manhole, available=False),
+        Sort("manhole", Manhole),
         Sort("metrics", Metrics, available=False),
         Sort("api", Api, available=False),
         Sort("defaults", PortConfig),
         Sort("nodebalancer", NodeBalancer, ("NAME",)),
         Sort("config", PortConfig, ("NODEBALANCER", "CONFIG")),
         Sort("nodes", None, ("NODEBALANCER", "CONFIG")),
-        Sort("firewall", Firewall, ("NAME",), available=False),
+        Sort("firewall", Firewall, ("NAME",)),
     )
 }
 """By their words."""

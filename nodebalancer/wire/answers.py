@@ -81,7 +81,8 @@ def _html_fields(status: int, body: bytes) -> bytes:
 
 
 _OURS: Pages = {status: _our_page(status, *texts) for status, texts in _TEXTS.items()}
-_NONE: Pages = {}
+NO_PAGES: Final[Pages] = {}
+"""Of a config whose errors are answered with ours."""
 
 REPLACEABLE: Final = frozenset(status for status in _TEXTS if status >= 400)
 """Statuses whose page may be the operator's: all errors that we answer with."""
@@ -94,7 +95,7 @@ def answer(
     method: bytes = b"GET",
     proxy_error: str = "",
     extra: bytes = b"",
-    pages: Pages = _NONE,
+    pages: Pages = NO_PAGES,
 ) -> bytes:
     """A complete response of ours.
 
@@ -164,7 +165,7 @@ def read_page(name: str, contents: bytes) -> tuple[int, Page]:
             f"expected STATUS.http or STATUS.html, where STATUS is {', '.join(map(str, sorted(REPLACEABLE)))}"
         )
     if len(contents) > PAGE_BYTES_MAX:
-        raise ValueError(f"{len(contents)} bytes long; expected at most {PAGE_BYTES_MAX}")
+        raise ValueError(f"longer than {PAGE_BYTES_MAX} bytes")
     if not contents:
         raise ValueError("is empty")
     status = int(match[1])

@@ -59,6 +59,7 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xf
 _STATUS_LINE_BEGINS = b"HTTP/1."
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n[ \t]++")
+_FOREIGN = re.compile(rb"""[^ -~]|["\\]""")
 
 
 def bad_request(rule: str, status: int = 400) -> MessageError:
@@ -271,3 +272,8 @@ def _without_blank_before_colon(line: bytes) -> bytes:
     """``line`` as a proxy has to mend it in a response (RFC 9112 5.1)."""
     name, colon, value = line.partition(b":")
     return name.rstrip(_BLANKS) + colon + value if colon else line
+
+
+def escaped(data: bytes) -> str:
+    r"""Foreign bytes as they stand in logs: those outside 0x20 to 0x7e, and ``"`` and ``\``, as ``\xNN``."""
+    return _FOREIGN.sub(lambda found: b"\\x%02x" % ord(found[0]), data).decode("ascii")

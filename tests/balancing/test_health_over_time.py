@@ -188,6 +188,59 @@ def test_a_node_at_another_address_begins_anew() -> None:
     assert ward.statuses() == "UP"
 
 
+# Nodes whose address is not known
+
+
+def test_a_node_without_an_address_is_down_whatever_probes_and_time_say() -> None:
+    """A probe of its old address may still be under way."""
+    ward = Ward(**PROBED, check_rise=1)
+    ward.probe("+")
+    ward.locate(False)
+    ward.probe("+++")
+    ward.wait(99)
+    assert (ward.statuses(), ward["a"].reason) == ("DOWN", "name not resolved")
+
+
+def test_the_newest_reason_counts_and_is_no_change() -> None:
+    ward = Ward(**PROBED)
+    ward.probe("-")
+    ward.locate(False)
+    assert ward["a"].reason == "name not resolved"
+    assert len(ward.told) == 1
+
+
+def test_once_it_has_one_nothing_is_known_of_it_and_probes_decide() -> None:
+    ward = Ward(**PROBED)
+    ward.locate(False)
+    ward.locate(True)
+    ward.locate(True)
+    assert (ward.statuses(), ward["a"].awaited) == ("Unknown", True)
+    ward.probe("+")
+    assert (ward.statuses(), ward["a"].awaited) == ("UP", False)
+    assert ward.reasons() == ["name not resolved", "name resolved", "a probe passed"]
+
+
+def test_without_probes_it_is_on_trial_then_and_not_tried_before() -> None:
+    ward = Ward(passive_retry=5)
+    ward.fail(Outcome.CONNECT_FAILED)
+    ward.locate(False)
+    ward.update(node("a"), passive_retry=5)
+    assert ward.health.next_due is None
+    ward.wait(99)
+    assert ward.statuses() == "DOWN"
+    ward.locate(True)
+    assert (ward.statuses(), ward["a"].awaited) == ("Unknown", False)
+    assert ward.health.on_trial == {ward["a"]}
+
+
+def test_a_node_that_left_may_be_anywhere() -> None:
+    ward = Ward(*PAIR)
+    gone = ward["a"]
+    ward.update(node("b"))
+    ward.health.located(gone, False, "name not resolved", ward.now, ward.at)
+    assert ward.told == []
+
+
 NAMES = st.sampled_from("abcd")
 
 
@@ -200,6 +253,7 @@ class Histories(RuleBasedStateMachine):
         self.ward = Ward(node("a"))
         self.heard: dict[Member, Status] = {}
         self.changes: dict[Member, int] = {}
+        self.lost: set[Member] = set()
 
     @property
     def config(self) -> PortConfig:
@@ -248,6 +302,12 @@ class Histories(RuleBasedStateMachine):
         if name in self.ward.pool.members and self.ward[name] in self.ward.health.on_trial:
             self.ward.serve(name, took)
 
+    @rule(name=NAMES, known=st.booleans())
+    def locate(self, name: str, known: bool) -> None:
+        if name in self.ward.pool.members:
+            self.ward.locate(known, name)
+            (self.lost.discard if known else self.lost.add)(self.ward[name])
+
     @rule(seconds=st.sampled_from((0.5, 1.0, 40.0)))
     def wait(self, seconds: float) -> None:
         self.ward.wait(seconds)
@@ -267,11 +327,20 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def whoever_is_out_comes_back(self) -> None:
-        """Without probes each has a time to be tried again."""
-        out = [member for member in self.ward.pool.members.values() if member.status is Status.DOWN]
+        """Without probes each has a time to be tried again, unless nobody knows where it is."""
+        out = [
+            member
+            for member in self.ward.pool.members.values()
+            if member.status is Status.DOWN and member not in self.lost
+        ]
         due = self.ward.health.next_due
         assert (due is not None) == (bool(out) and self.config.check is Check.NONE)
         assert due is None or due <= self.ward.now + self.config.passive_retry
+
+    @invariant()
+    def whoever_is_nowhere_is_down(self) -> None:
+        members = self.lost & set(self.ward.pool.members.values())
+        assert all(member.status is Status.DOWN for member in members)
 
     @invariant()
     def a_success_matters_to_those_on_trial_and_to_nobody_else(self) -> None:

@@ -21,6 +21,7 @@ def test_the_words_are_those_that_logs_and_metrics_have() -> None:
         "client_timed_out",
         "refused",
         "stopped",
+        "handshake_failed",
     ]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import pytest
 
 from nodebalancer.balancing.outcome import Outcome
-from nodebalancer.balancing.pool import Member, Pool
+from nodebalancer.balancing.pool import Member, Pool, Status
 from nodebalancer.fields import Address
-from nodebalancer.model import Algorithm, Mode, Node
+from nodebalancer.model import Algorithm, Mode, Node, Stickiness
 from nodebalancer.testing.builders import config, node
 
 CLIENT = "198.51.100.7"
@@ -173,3 +173,41 @@ def test_least_connections_hear_of_every_release() -> None:
     for member in busy:
         pool.release(member, Outcome.SERVED)
     assert names(pool, 1) == "a"
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+def test_what_is_foreseen_is_what_is_picked_and_to_ask_changes_nothing(algorithm: Algorithm) -> None:
+    nodes = [node(name, Address(f"192.0.2.{n}", 80), weight=n) for n, name in enumerate("abc", 1)]
+    asked, unasked = (Pool(by_name(*nodes)) for _ in range(2))
+    for pool in (asked, unasked):
+        pool.update(by_name(*nodes), config("web", algorithm=algorithm))
+    for number in range(30):
+        client = f"198.51.100.{number}"
+        named, member = asked.foresee(client, NOW)
+        assert named is None
+        assert asked.foresee(client, NOW) == (named, member)
+        assert asked.pick(client, NOW) is member
+        other = unasked.pick(client, NOW)
+        assert (member and member.node.name) == (other and other.node.name)
+
+
+def test_stickiness_is_foreseen_too() -> None:
+    pool = Pool({})
+    pool.update(by_name(node("a"), node("b")), config("web", stickiness=Stickiness.TABLE))
+    assert pool.foresee(CLIENT, NOW)[0] is None
+    member = pick(pool)
+    assert pool.foresee(CLIENT, NOW) == (member, member)
+    pool.set_status(member, Status.DOWN, "", 0)
+    named, next_ = pool.foresee(CLIENT, NOW)
+    assert (named, next_) == (None, pool.members["b" if member.node.name == "a" else "a"])
+    assert Pool({}).foresee(CLIENT, NOW) == (None, None)
+
+
+def test_changes_of_nodes_are_counted() -> None:
+    pool = Pool(by_name(node()))
+    before = pool.changes
+    assert pool.set_status(pool.members["a"], Status.UP, "", 0)
+    assert not pool.set_status(pool.members["a"], Status.UP, "", 0)
+    assert pool.changes == before + 1
+    pool.update(by_name(node(mode=Mode.DRAIN)))
+    assert pool.changes == before + 2

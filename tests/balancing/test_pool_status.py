@@ -192,7 +192,7 @@ def test_nobody_waits_where_nobody_is_probed(when: str) -> None:
     if when == "later":
         reload(pool, probed(node("a"), node("b")))
         assert names(pool, 2) == "aa"
-    reload(pool, config("web", node("a"), node("b")))
+    reload(pool, config("web", node("a"), node("b"), check=Check.NONE))
     assert Counter(names(pool, 4)) == {"a": 2, "b": 2}
 
 
@@ -246,7 +246,7 @@ def test_one_that_goes_down_again_begins_again() -> None:
 
 def test_a_trial_begins_slowly_too() -> None:
     """Without probes a node that was down becomes Unknown first, and is picked then."""
-    pool = pool_of(config("web", node("a"), node("b"), slow_start=100))
+    pool = pool_of(config("web", node("a"), node("b"), check=Check.NONE, slow_start=100))
     see(pool, DOWN, "b")
     see(pool, UNKNOWN, "b")
     assert shares(pool, NOW)["b"] < 0.06

@@ -277,3 +277,24 @@ class Comings(RuleBasedStateMachine):
 
 
 test_counts_are_true_over_any_history = Comings.TestCase
+
+
+def test_what_is_left_is_what_would_be_let_in_and_to_ask_costs_nothing() -> None:
+    limited = throttle(5, 8, "203.0.113.0/24")
+    assert [limited.left(CLIENT, NOW) for _ in range(3)] == [8, 8, 8]
+    for second in range(6):
+        now = NOW + second / 3
+        left = limited.left(CLIENT, now)
+        assert left is not None
+        taken = min(left, 3 + second)
+        assert admitted(limited, CLIENT, taken, now) == taken
+        assert limited.left(CLIENT, now) == left - taken
+    assert admitted(limited, CLIENT, 20, now) == limited.left(CLIENT, NOW + 9) or limited.left(CLIENT, now) == 0
+    assert limited.left("203.0.113.9", NOW) is None
+    assert Throttle().left(CLIENT, NOW) is None
+
+
+def test_the_open_connections_of_a_client_can_be_asked_for() -> None:
+    counts = ClientCounts()
+    counts.update(3, [CLIENT, OTHER, CLIENT])
+    assert [counts.open(client) for client in (CLIENT, OTHER, "192.0.2.3")] == [2, 1, 0]

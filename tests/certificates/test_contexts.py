@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trustme
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
 
 from nodebalancer.certificates.contexts import make_context
@@ -61,10 +62,13 @@ def test_recommended_prefers_forward_secrecy(issue: Issue) -> None:
     assert secret == sorted(secret, reverse=True)
 
 
-def test_the_order_of_suites_is_ours(issue: Issue, shake: Shake) -> None:
+@pytest.mark.parametrize(
+    ("version", "chosen"), [("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256"), ("TLSv1.3", "TLS_AES_128_GCM_SHA256")]
+)
+def test_the_order_of_suites_is_ours(issue: Issue, shake: Shake, version: str, chosen: str) -> None:
     """The client of this test prefers AES-256."""
-    client = shake(make_context(issue(rsa=True).pair, RECOMMENDED, "a/b"), version=SSL.TLS1_2_VERSION)
-    assert client.get_cipher_name() == "ECDHE-RSA-AES128-GCM-SHA256"
+    client = shake(make_context(issue(rsa=True).pair, RECOMMENDED, "a/b"), version=VERSIONS[version])
+    assert client.get_cipher_name() == chosen
 
 
 @pytest.mark.parametrize(
@@ -147,3 +151,11 @@ def test_an_issuer_with_a_small_key_is_refused_too(issue: Issue, small: Any) -> 
 def test_a_key_that_does_not_work_is_found_before_any_client_does(issue: Issue) -> None:
     with pytest.raises(CertificateError, match="OpenSSL does not serve it"):
         make_context(attrs.evolve(issue().pair, key=issue().pair.key), RECOMMENDED, "a/b")
+
+
+def test_a_certificate_that_only_openssl_cannot_read_is_a_problem(issue: Issue) -> None:
+    """The two libraries do not agree on everything; this subject is no UTF-8."""
+    pair = issue("shop.example").pair
+    broken = pair.leaf.public_bytes(Encoding.DER).replace(b"trustme", b"\xffrustme")
+    with pytest.raises(CertificateError):
+        make_context(attrs.evolve(pair, leaf=x509.load_der_x509_certificate(broken)), RECOMMENDED, "a/b")

@@ -226,3 +226,12 @@ def test_a_certificate_that_no_client_could_ask_for_is_told(files: Files) -> Non
     (files.more / "nameless.pem").write_bytes(self_signed([], []))
     message = "nameless.pem: is valid for no name, so no client will get it"
     assert told(files.load_all().warnings) == [("ssl_cert_dir", message)]
+
+
+def test_names_of_files_are_escaped(files: Files) -> None:
+    files.issue("shop.example").write_one(files.more, "a\nb.pem")
+    (files.more / "c\nd.pem").write_bytes(files.issue("other.example").cert)
+    [(_, message)] = told(files.load_all().problems)
+    assert message == "c\\x0ad.pem: has no private key in it, and there is no c\\x0ad.key beside it"
+    (files.more / "c\nd.pem").unlink()
+    assert "/more/a\\x0ab.pem: valid for shop.example;" in good(files.load_all()).others[0].description

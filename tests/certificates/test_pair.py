@@ -162,3 +162,18 @@ def test_a_certificate_that_is_not_valid_yet_is_told(issue: Issue) -> None:
         "early",
         f"the certificate is not valid before {begin.date().isoformat()}",
     )
+
+
+def test_what_a_certificate_says_is_escaped_for_people() -> None:
+    """An issuer may be anybody, and these words go to logs and terminals."""
+    text = self_signed(("a\n[config b].example",), ())
+    pair = pair_of(text, text)
+    assert pair.names == ("a\n[config b].example",)
+    assert pair.names_told == "a\\x0a[config b].example"
+
+
+def test_the_name_of_a_stranger_in_the_chain_is_escaped(issue: Issue) -> None:
+    issued, stranger = issue("a.example"), trustme.CA(organization_name="Ex\x1b[2J", key_type=trustme.KeyType.ECDSA)
+    [(_, message)] = flaws(issued.cert + stranger.cert_pem.bytes(), issued.key)
+    assert "O=Ex\\x1b[2J" in message
+    assert message.isprintable()

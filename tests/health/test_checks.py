@@ -19,7 +19,7 @@ def check(**fields: Any) -> NodeCheck:
 
 def test_a_connection_says_nothing() -> None:
     made = check(check=Check.CONNECTION, check_interval=7, check_timeout=3)
-    assert made == NodeCheck(NODE_ADDRESS, 3, 7, b"", asks=False)
+    assert made == NodeCheck(NODE_ADDRESS, 3, 7, b"", asks=False, node=NODE_ADDRESS)
 
 
 def test_a_request_is_http_1_0_with_a_host() -> None:

@@ -12,6 +12,7 @@ from nodebalancer.model import (
     Check,
     CipherSuite,
     Firewall,
+    Manhole,
     Node,
     NodeBalancer,
     PortConfig,
@@ -198,3 +199,13 @@ def test_what_may_have_been_forgotten_is_a_warning() -> None:
         "[config www/x]: has no nodes, so every connection gets 503; add a section [nodes www/x]",
         "[config www/y]: has no nodes, so every connection is closed at once; add a section [nodes www/y]",
     ]
+
+
+def test_a_manhole_needs_keys() -> None:
+    assert [str(problem) for problem in problems_of(Settings(manhole=Manhole()))] == [
+        (
+            "[manhole] authorized_keys: needs authorized_keys, the file with the public keys that may log in; without one "
+            "nobody is let in"
+        )
+    ]
+    assert problems_of(Settings(manhole=Manhole(authorized_keys="keys"))) == ()

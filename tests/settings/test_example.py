@@ -25,7 +25,7 @@ def test_the_example_loads_without_a_problem_or_a_warning(text: str) -> None:
     loaded = read(text, str(FILE))
     assert loaded.warnings == ()
     assert {name: list(nb.configs) for name, nb in loaded.settings.nodebalancers.items()} == {
-        "www": ["plain"],
+        "www": ["plain", "secure"],
         "db": ["postgresql"],
     }
     for nodebalancer in loaded.settings.nodebalancers.values():

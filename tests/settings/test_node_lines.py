@@ -10,7 +10,7 @@ from nodebalancer.errors import SettingsError
 from nodebalancer.fields import Address
 from nodebalancer.model import Mode, Node
 from nodebalancer.settings.document import tokenize
-from nodebalancer.settings.node_lines import ADDRESS, FORM, read_node, read_nodes, write_node
+from nodebalancer.settings.node_lines import ADDRESS, FORM, read_node, read_nodes, rewritten, write_node
 from nodebalancer.settings.places import Report, places_of
 
 WHERE = Address("192.0.2.1", 80)
@@ -22,6 +22,7 @@ WHERE = Address("192.0.2.1", 80)
         ("192.0.2.1:80", Node("a", WHERE)),
         ("[2001:db8::1]:80", Node("a", Address("2001:db8::1", 80))),
         ("192.0.2.1:80 weight=1", Node("a", WHERE, weight=1)),
+        *((f"192.0.2.1:80 mode={mode.value}", Node("a", WHERE, mode=mode)) for mode in Mode),
         ("Origin.internal:80", Node("a", Address("origin.internal", 80))),
         ("192.0.2.1:80\t mode=accept   weight=255", Node("a", WHERE, weight=255)),
         ("192.0.2.1:80 label=web", Node("a", WHERE, label="web")),
@@ -48,7 +49,6 @@ def test_nodes_that_are_read(text: str, node: Node) -> None:
         ("-origin:80", [f"'-origin' is not an IP address; expected {ADDRESS.expected}"]),
         ("origin.internal", [f"expected {ADDRESS.expected}"]),
         ("192.0.2.1:80 weight=0", ["weight=0: not between 1 and 255"]),
-        ("192.0.2.1:80 mode=drain", ["mode=drain: not available yet in this version; available: accept"]),
         ("192.0.2.1:80 mode=dran", ["mode=dran: expected one of accept, reject, drain, backup"]),
         ("192.0.2.1:80 wieght=5", ["unknown option wieght; the nearest known one is weight"]),
         ("192.0.2.1:80 weight=5 weight=5", ["weight is given twice"]),
@@ -84,7 +84,7 @@ def test_the_form_names_every_option() -> None:
         st.just("a"),
         st.builds(Address, st.sampled_from(["192.0.2.1", "2001:db8::1", "a.example"]), st.integers(1, 65535)),
         st.integers(1, 255),
-        st.just(Mode.ACCEPT),
+        st.sampled_from(Mode),
         st.text(max_size=64).map(str.strip).filter(str.isprintable) | st.text('"\\ =#', max_size=9).map(str.strip),
     )
 )
@@ -120,3 +120,12 @@ def test_the_nodes_of_a_section_are_read_and_the_bad_ones_told() -> None:
         "f:6: [nodes a/b] w = no",
     ]
     assert refused.value.problems[1].message.startswith("'y z' cannot be the name of a node; a name is 1 to 64")
+
+
+def test_a_line_is_rewritten_word_by_word() -> None:
+    text = 'a.example:80   label="two  words"\tweight=7'
+    assert rewritten(text, {}) == text
+    assert rewritten(text, {"weight": 8}) == text.replace("7", "8")
+    assert rewritten(text, {"weight": 100, "mode": Mode.DRAIN}) == 'a.example:80   label="two  words" mode=drain'
+    assert rewritten(text, {"address": Address("2001:db8::1", 81)}) == text.replace("a.example:80", "[2001:db8::1]:81")
+    assert rewritten(text, {"label": ""}) == "a.example:80\tweight=7"

@@ -22,8 +22,11 @@ from nodebalancer.model import (
     Policy,
     PortConfig,
     Protocol,
+    ProxyProtocol,
+    Redirect,
     Service,
     Settings,
+    Stickiness,
 )
 from nodebalancer.settings.reading import load
 from nodebalancer.settings.writing import render
@@ -68,6 +71,24 @@ def keywords(cls: type, **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[di
     return st.fixed_dictionaries(fixed, optional=optional)
 
 
+WHATEVER_IS_CHECKED_AND_SPOKEN: Any = {
+    key: st.just(value)
+    for key, value in (("check_path", "/x"), ("check_body", "x"), ("ssl_cert", "a.crt"), ("ssl_key", "a.key"))
+}
+CONFIGS = keywords(
+    PortConfig,
+    protocol=st.just(Protocol.TCP),
+    stickiness=st.sampled_from([Stickiness.NONE, Stickiness.TABLE]),
+    redirect=st.just(Redirect.NONE),
+    **WHATEVER_IS_CHECKED_AND_SPOKEN,
+) | keywords(
+    PortConfig,
+    protocol=st.sampled_from([Protocol.HTTP, Protocol.HTTPS]),
+    proxy_protocol=st.just(ProxyProtocol.NONE),
+    redirect=st.just(Redirect.NONE),
+    **WHATEVER_IS_CHECKED_AND_SPOKEN,
+)
+FIREWALLS = keywords(Firewall, inbound=st.sampled_from([(), ("DROP TCP 80 ::/0", "ACCEPT ICMP 192.0.2.1")]))
 NAMES = st.text("aB1_.-", min_size=1, max_size=4)
 HOSTS = st.sampled_from([*(f"10.0.0.{i}" for i in range(9)), "2001:db8::9"])
 
@@ -83,10 +104,11 @@ def whole(draw: st.DrawFn) -> Settings:
             number += 1
             hosts = draw(st.lists(HOSTS, max_size=3, unique=True))
             nodes = {f"n{host[-1]}": Node(f"n{host[-1]}", Address(host, 80), **draw(keywords(Node))) for host in hosts}
-            keys = draw(keywords(PortConfig))
+            keys = draw(CONFIGS)
             configs[config_name] = PortConfig(config_name, nodes, **keys, id=number, port=number, check_interval=31)
         nodebalancers[name] = NodeBalancer(name, configs, **draw(keywords(NodeBalancer)))
-    return Settings(nodebalancers, service=Service(**draw(keywords(Service))))
+    firewalls = {"x": Firewall("x", **draw(FIREWALLS))}
+    return Settings(nodebalancers, firewalls, Service(**draw(keywords(Service))))
 
 
 @settings(max_examples=60, deadline=None)

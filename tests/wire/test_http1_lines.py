@@ -14,6 +14,7 @@ from nodebalancer.wire.http1_lines import (
     FIELDS_BYTES_MAX,
     REQUEST_LINE_BYTES_MAX,
     RESPONSE_HEAD_BYTES_MAX,
+    escaped,
     request_lines,
     response_lines,
 )
@@ -131,3 +132,9 @@ def test_what_was_seen_before_changes_nothing_but_the_time(pieces: list[bytes], 
         if outcome is not None:
             return
         seen = len(data)
+
+
+def test_foreign_bytes_are_harmless_in_a_log() -> None:
+    """Escaped are those outside 0x20 to 0x7e, and ``"`` and the backslash, so that what is meant stays certain."""
+    assert escaped(b'GET /a b~ \x00\x1b\r\n\x7f\xff"\\') == r"GET /a b~ \x00\x1b\x0d\x0a\x7f\xff\x22\x5c"
+    assert all(escaped(bytes([n])) in (chr(n), f"\\x{n:02x}") for n in range(256))
