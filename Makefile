@@ -32,7 +32,7 @@ demo: $(INSTALLED) ## run a balancer before three small web nodes on this machin
 	$(BIN)/twistd -n --pidfile= nodebalancer --demo
 
 test: $(DEVELOPED) ## run all tests with branch coverage
-	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip openssl testssl
+	@.ci/system-packages nginx haproxy redis-server redis-benchmark redis-cli curl wrk ip openssl ssh testssl apache2
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 	@echo 'Coverage of the pure rooms:'
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100
@@ -49,7 +49,7 @@ typecheck: $(DEVELOPED) ## mypy, strict
 	$(BIN)/mypy
 
 proof: $(DEVELOPED) ## the long and loaded tests; their output goes into the closing note of a change
-	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip
+	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip slowhttptest
 	$(BIN)/pytest -m proof -s $(ARGS)
 
 fuzz: $(FUZZING) ## look for inputs that break a parser's promises; FUZZ_SECONDS=600 for longer than a minute each

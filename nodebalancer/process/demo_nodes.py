@@ -1,15 +1,22 @@
 """The demo's web nodes: small, and made to be looked at.
 
 They use ``twisted.web``, which the data plane does not: it hands over a request only when all of its body is there.
+
+``/chat`` is a page and, for a client that asks for an upgrade, a WebSocket: nodes know nothing of each other, so whoever is on
+the same node hears what one says there.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+from contextlib import suppress
+from typing import Any, Final, cast
 
 from twisted.internet.interfaces import IPullProducer, IReactorTime
+from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.websocket import WebSocketResource, WebSocketTransport
+from wsproto.utilities import LocalProtocolError
 from zope.interface import implementer
 
 SLOW_SECONDS = 5.0
@@ -22,6 +29,43 @@ BYTES_MAX = 10**12
 """What ``/bytes`` gives at most."""
 
 
+SAID_MAX: Final = 1000
+"""Characters of what somebody says in the chat; the rest is not passed on."""
+
+CHAT_PAGE: Final = b"""\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Chat over a NodeBalancer</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 40em; margin: 2em auto; padding: 0 1em }
+  ol { list-style: none; padding: 0 }
+  input { font: inherit; width: 100%; box-sizing: border-box; padding: .4em }
+</style>
+<h1>Chat</h1>
+<p id="state" role="status">connecting</p>
+<ol id="said" aria-live="polite"></ol>
+<form><label>Say something <input name="line" maxlength="1000" autocomplete="off" autofocus></label></form>
+<script>
+  const state = document.getElementById("state")
+  const socket = new WebSocket(location.href.replace(/^http/, "ws"))
+  socket.onopen = () => state.textContent = "connected"
+  socket.onclose = () => state.textContent = "the connection has ended"
+  socket.onmessage = event => {
+    const item = document.createElement("li")
+    item.textContent = event.data
+    document.getElementById("said").append(item)
+  }
+  document.forms[0].onsubmit = event => {
+    event.preventDefault()
+    const line = event.target.elements.line
+    if (line.value && socket.readyState === WebSocket.OPEN) socket.send(line.value)
+    line.value = ""
+  }
+</script>
+"""
+
+
 class DemoSite(Site):
     """A site without an access log, so that the demo's own lines can be read."""
 
@@ -32,7 +76,7 @@ class DemoSite(Site):
 
 
 class DemoNode(Resource):
-    """One node: tells its name and what it was asked, at any path; ``/slow``, ``/status/CODE`` and ``/bytes/N`` do more.
+    """One node: tells its name and what it was asked, at any path; ``/slow``, ``/status/CODE``, ``/bytes/N`` and ``/chat`` do more.
 
     Args:
         name: How it calls itself.
@@ -45,6 +89,7 @@ class DemoNode(Resource):
         super().__init__()
         self._name = name
         self._clock = clock
+        self._chat = WebSocketResource(Chat(name))
 
     def render(self, request: Request) -> Any:
         """Answer ``request`` by the first part of its path, whatever the method."""
@@ -57,6 +102,8 @@ class DemoNode(Resource):
             return self._render_status(request, rest[0])
         if what == "bytes" and rest:
             return self._render_bytes(request, rest[0])
+        if what == "chat":
+            return self._render_chat(request)
         return self._report(request)
 
     def _render_slow(self, request: Request) -> int:
@@ -86,6 +133,12 @@ class DemoNode(Resource):
         request.registerProducer(Pieces(request, count), False)
         return NOT_DONE_YET
 
+    def _render_chat(self, request: Request) -> Any:
+        if request.method == b"GET" and request.getHeader(b"upgrade") is not None:
+            return self._chat.render_GET(request)
+        request.setHeader(b"content-type", b"text/html; charset=utf-8")
+        return CHAT_PAGE
+
     def _report(self, request: Request) -> bytes:
         """Who answers, and what arrived here: method, path, fields, the size of the body."""
         lines = [self._name.encode(), b"", b"%s %s %s" % (request.method, request.uri, request.clientproto)]
@@ -94,6 +147,61 @@ class DemoNode(Resource):
         size = cast(Any, request.content).seek(0, 2)
         lines.append(b"and a body of %d bytes" % size)
         return b"\n".join(map(_printable, lines)) + b"\n"
+
+
+class Chat:
+    """Everybody who has a WebSocket open to one node.
+
+    Args:
+        name: How the node calls itself.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.guests: set[Guest] = set()
+
+    def buildProtocol(self, request: Request) -> Guest:
+        """For ``WebSocketResource``."""
+        return Guest(self)
+
+    def say(self, line: str) -> None:
+        """Let everybody hear it."""
+        for guest in self.guests:
+            with suppress(LocalProtocolError):  # who has just said goodbye
+                guest.transport.sendTextMessage(line)
+
+
+class Guest:
+    """A ``WebSocketProtocol``: one of those in the chat."""
+
+    transport: WebSocketTransport
+
+    def __init__(self, chat: Chat) -> None:
+        self._chat = chat
+
+    def negotiationStarted(self, transport: WebSocketTransport) -> None:
+        """There is somebody."""
+        self.transport = transport
+
+    def negotiationFinished(self) -> None:
+        """And may be spoken to."""
+        self._chat.guests.add(self)
+        self.transport.sendTextMessage(f"{self._chat.name}: welcome, you are one of {len(self._chat.guests)} here")
+
+    def textMessageReceived(self, message: str) -> None:
+        """What one says all hear."""
+        self._chat.say(message[:SAID_MAX])
+
+    def bytesMessageReceived(self, data: bytes | bytearray) -> None:
+        """Back it goes, to try large messages with."""
+        self.transport.sendBytesMessage(bytes(data))
+
+    def pongReceived(self, payload: bytes) -> None:
+        """We ask for none."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        """One fewer."""
+        self._chat.guests.discard(self)
 
 
 @implementer(IPullProducer)

@@ -10,14 +10,15 @@ from pathlib import Path
 import attrs
 
 from nodebalancer.fields import Address
-from nodebalancer.model import Settings
+from nodebalancer.health.monitor import IN_FLIGHT_MAX
+from nodebalancer.model import Check, Mode, PortConfig, Settings
 from nodebalancer.transport.engine import BUFFER_BYTES
 
 DESCRIPTORS_PER_CONNECTION = 2
 """The client's socket and the node's."""
 
 DESCRIPTORS_RESERVED = 64
-"""Kept for everything that is not a client's connection: reactor, log, probes, shell, API."""
+"""Kept for everything that is neither a client's connection nor a probe: reactor, log, shell, API, names, pipes."""
 
 CONNECTION_BYTES = 4096 + 2 * BUFFER_BYTES
 """Memory of one connection at its worst: 4 KiB of objects (what an idle one may cost), and a full buffer each way because
@@ -31,15 +32,22 @@ class Needs:
     Attributes:
         connections: Over all NodeBalancers.
         listeners: Sockets that listen.
+        probes: Those under way at once.
     """
 
     connections: int
     listeners: int
+    probes: int = 0
 
     @property
     def descriptors(self) -> int:
         """Open files and sockets."""
-        return DESCRIPTORS_PER_CONNECTION * self.connections + self.listeners + DESCRIPTORS_RESERVED
+        return DESCRIPTORS_PER_CONNECTION * self.connections + self.others
+
+    @property
+    def others(self) -> int:
+        """Those of them that no connection needs."""
+        return self.listeners + self.probes + DESCRIPTORS_RESERVED
 
     @property
     def memory_bytes(self) -> int:
@@ -53,7 +61,13 @@ def needs(settings: Settings) -> Needs:
     return Needs(
         sum(n.max_connections for n in nodebalancers),
         sum(len(n.listen) * len(n.configs) for n in nodebalancers),
+        min(IN_FLIGHT_MAX, sum(_probed(config) for n in nodebalancers for config in n.configs.values())),
     )
+
+
+def _probed(config: PortConfig) -> int:
+    """How many nodes of a config are probed."""
+    return 0 if config.check is Check.NONE else sum(node.mode is not Mode.REJECT for node in config.nodes.values())
 
 
 @attrs.frozen
@@ -143,7 +157,7 @@ def shortage(needed: Needs, descriptors: int) -> str | None:
     """What to tell the operator when ``descriptors`` are too few for all connections; None when they suffice."""
     if descriptors >= needed.descriptors:
         return None
-    fit = max(0, descriptors - needed.listeners - DESCRIPTORS_RESERVED) // DESCRIPTORS_PER_CONNECTION
+    fit = max(0, descriptors - needed.others) // DESCRIPTORS_PER_CONNECTION
     return (
         f"{descriptors} descriptors are enough for {fit} of {needed.connections} connections only; raise the limit to "
         f"{needed.descriptors} (LimitNOFILE= in systemd, ulimit -Hn in a shell) or lower max_connections"

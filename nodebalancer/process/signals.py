@@ -1,7 +1,7 @@
 """What signals mean to us.
 
-SIGTERM and SIGINT ask for an orderly stop, after which we exit with status 0; a second one ends at once. SIGHUP will be the
-reload. SIGUSR1 is twistd's, which rotates its log with it; without a log file twistd leaves it alone, and it would kill us.
+SIGTERM and SIGINT ask for an orderly stop, after which we exit with status 0; a second one ends at once. SIGHUP asks for a
+reload, and for nothing while we are stopping. SIGUSR1 is twistd's, which rotates its log with it; without a log file twistd leaves it alone, and it would kill us.
 
 twistd's own handlers for SIGTERM and SIGINT remember the signal and send it to themselves again at the end, so that the
 process would not exit 0. The reactor sets them when it starts to run; ours go in after that.
@@ -26,6 +26,7 @@ class Signals:
     Args:
         reactor: What is stopped (``IReactorCore``, ``IReactorFromThreads``).
         end_now: Called for each signal to stop that comes while we are stopping.
+        reload: Called for SIGHUP with its name.
         set_handler: ``signal.signal``.
         get_handler: ``signal.getsignal``.
     """
@@ -34,11 +35,14 @@ class Signals:
         self,
         reactor: Any,
         end_now: Callable[[], object],
+        reload: Callable[[str], object],
         set_handler: Callable[..., object] = signal.signal,
         get_handler: Callable[[int], object] = signal.getsignal,
     ) -> None:
         self._reactor = reactor
         self._end_now = end_now
+        self._ask_reload = reload
+        self._stopping = False
         self._set_handler = set_handler
         self._get_handler = get_handler
 
@@ -69,9 +73,13 @@ class Signals:
             self._end_now()
         else:
             log.info("{name}: stopping", name=name)
+        self._stopping = True
 
     def _reload(self, name: str) -> None:
-        log.warn("{name}: reloading is not available yet; restart to use changed settings", name=name)
+        if self._stopping:
+            log.info("{name}: ignored, we are stopping", name=name)
+        else:
+            self._ask_reload(name)
 
     def _rotate(self, name: str) -> None:
         log.info("{name}: there is no log file to rotate", name=name)

@@ -6,24 +6,30 @@ that whoever types the command sees what is wrong with them.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.python import usage
 
-from nodebalancer.errors import SettingsError
+from nodebalancer.changes import plan
+from nodebalancer.control.change_lines import in_lines
+from nodebalancer.control.last_good import LastGood, last_good_of
+from nodebalancer.control.settings_file import SettingsFile
+from nodebalancer.errors import Problem, SettingsError
 from nodebalancer.model import Settings
 from nodebalancer.process.demo import Demo
 from nodebalancer.process.launch import Launch, refuse
 from nodebalancer.process.limits import limits
-from nodebalancer.process.settings_file import read_bytes
 from nodebalancer.process.signals import Signals
-from nodebalancer.process.single import ENGINES, Balancer, ProcessWide, engine_maker, make_plane
+from nodebalancer.process.single import ENGINES, Balancer, Parts, ProcessWide, engine_maker
 from nodebalancer.process.summary import summary
-from nodebalancer.settings.reading import read
+from nodebalancer.process.systemd.inherited import environment
+from nodebalancer.process.systemd.notify import Systemd
 
 DEFAULT_CONFIG = "/etc/nodebalancer/nodebalancer.ini"
 
@@ -33,15 +39,17 @@ class Options(usage.Options):
 
     Attributes:
         settings: What is to run; None for the demo, whose settings are made later.
+        file: Where they stand; None for the demo.
         launch: The terminal that the command was typed at.
+        placed: Says where in the file a problem is.
     """
 
-    synopsis = "[--config FILE] [--engine NAME] [--check | --demo]"
+    synopsis = "[--config FILE] [--engine NAME] [--or-last-good] [--check | --plan | --demo]"
     longdesc = (
         "Balances TCP connections and HTTP requests over nodes, as the settings in an INI file say. "
         "With twistd -n it stays in the foreground, else it becomes a daemon with twistd's --pidfile and --logfile. "
         "With twistd --uid it gives up root's rights once it listens. SIGTERM and SIGINT let open connections finish for "
-        "grace_period seconds; a second one ends at once."
+        "grace_period seconds; a second one ends at once. SIGHUP reloads the settings."
     )
     optParameters = [  # noqa: RUF012 twisted's usage
         ["config", "c", DEFAULT_CONFIG, "The settings."],
@@ -49,11 +57,20 @@ class Options(usage.Options):
     ]
     optFlags = [  # noqa: RUF012 twisted's usage
         ["check", None, "Tell everything that is wrong with the settings, or what would run; listen on nothing."],
+        ["plan", None, "Tell what a reload of the settings would change, and whom it would touch; change nothing."],
+        ["or-last-good", None, "When the settings cannot be used, start from those that ran last."],
         ["demo", None, "Run three small web nodes and balance them; needs no settings."],
     ]
 
     settings: Settings | None
+    file: SettingsFile | None = None
     launch: Launch
+    placed: Callable[[Problem], Problem] = staticmethod(lambda problem: problem)
+    _text: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loud: list[str] = []
 
     def postOptions(self) -> None:
         """Read the settings, before anything is begun.
@@ -65,11 +82,30 @@ class Options(usage.Options):
         self.settings = None if self["demo"] else self._load()
         if self["check"] and self.settings is not None:
             self._check(self.settings)
+        if self["plan"] and self.settings is not None:
+            self._plan(self.settings)
         self.launch = Launch(self.parent if self.parent is not None else {})
+        for sentence in self._loud:
+            self.launch.warn(sentence)
+
+    def wanted(self) -> Iterator[Settings]:
+        """What is to run; then, with ``--or-last-good``, what ran last, for when that cannot be followed."""
+        if self.settings is not None:
+            yield self.settings
+        if self["or-last-good"] and not self._loud:
+            last: list[Settings] = []
+            try:
+                last.append(self._load_last_good())
+            except SettingsError as e:
+                self._loud += map(str, e.problems)
+            for sentence in self._loud:
+                self.launch.warn(sentence)
+            yield from last
 
     def _refuse_nonsense(self) -> None:
-        if self["check"] and self["demo"]:
-            refuse(["--check and --demo exclude each other: the demo has no settings file to check"])
+        for flag in ("check", "plan"):
+            if self[flag] and self["demo"]:
+                refuse([f"--{flag} and --demo exclude each other: the demo has no settings file to {flag}"])
         if self["engine"] not in ENGINES:
             refuse([f"--engine {self['engine']}: expected one of {', '.join(ENGINES)}"])
         try:
@@ -81,24 +117,76 @@ class Options(usage.Options):
         """The settings, from the file as it was named; ``config`` is absolute from then on, since twistd changes its directory."""
         named = self["config"]
         self["config"] = os.path.abspath(named)
+        self.file = SettingsFile(self["config"], named)
         try:
-            loaded = read(read_bytes(named), named)
+            self._text, loaded = self.file.load()
         except SettingsError as e:
-            refuse(e.problems)
+            if not self["or-last-good"]:
+                refuse(e.problems)
+            with contextlib.suppress(SettingsError):
+                self._text = self.file.text()
+            self._loud += map(str, e.problems)
+            try:
+                return self._load_last_good()
+            except SettingsError as e:
+                refuse([*self._loud, *e.problems])
         for warning in loaded.warnings:
             sys.stderr.write(f"warning: {warning}\n")
+        self.placed = loaded.places.placed
         return loaded.settings
 
-    def _check(self, wanted: Settings) -> None:
+    def _load_last_good(self) -> Settings:
+        """What ran last, loudly.
+
+        Raises:
+            SettingsError: It cannot be used either.
+        """
+        last = last_good_of(self._text)
+        _, loaded = last.load()
+        self._loud.append(f"{self['config']} CANNOT BE USED; starting from {last.path}, which is what ran last")
+        self.placed = loaded.places.placed
+        return loaded.settings
+
+    def _check(self, wanted: Settings) -> NoReturn:
+        certificates = self._examined(wanted).certificates
+        sys.stdout.write(summary(wanted, limits(), certificates.described) + "\n")
+        raise SystemExit(0)
+
+    def _plan(self, wanted: Settings) -> NoReturn:
+        last = last_good_of(self._text)
+        if not os.path.exists(last.path):
+            refuse(
+                [
+                    f"{last.path}: there is no such file; every start and reload writes what runs there, if that directory exists"
+                ]
+            )
+        try:
+            current = last.load()[1].settings
+        except SettingsError as e:
+            refuse(e.problems)
+        self._examined(wanted)
+        lines = list(in_lines(current, wanted, plan(current, wanted)))
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.stat(last.path).st_mtime))
+        sys.stdout.write(f"compared with {last.path}, which ran last ({since}):\n")
+        sys.stdout.write("".join(f"  {line}\n" for line in lines or ["nothing would change"]))
+        raise SystemExit(0)
+
+    def _examined(self, wanted: Settings) -> Parts:
+        """The parts, having found no problem in ``wanted``.
+
+        Raises:
+            SystemExit: They have.
+        """
         from twisted.internet import reactor  # noqa: TID251 only here and in makeService
 
-        plane, _ = make_plane(reactor, self["engine"])
+        parts = Parts(reactor, self["engine"])
         problems: list[Any] = []
-        plane.examine(wanted).addCallback(problems.extend)
+        parts.plane.examine(wanted).addCallback(problems.extend)
+        for warning in parts.certificates.warnings:
+            sys.stderr.write(f"warning: {self.placed(warning)}\n")
         if problems:
-            refuse(problems)
-        sys.stdout.write(summary(wanted, limits()) + "\n")
-        raise SystemExit(0)
+            refuse(map(self.placed, problems))
+        return parts
 
 
 def makeService(options: Options) -> IService:
@@ -108,13 +196,26 @@ def makeService(options: Options) -> IService:
     launch = options.launch
     services: list[Service] = []
     if options.settings is not None:
-        wanted: Iterable[Settings] = (options.settings,)
+        wanted: Iterable[Settings] = options.wanted()
     else:
         demo = Demo(reactor, launch)
         services.append(demo)
         wanted = demo.wanted()
-    balancer = Balancer(reactor, options["engine"], wanted, launch)
+    environ = environment()
+    systemd = Systemd(reactor, environ, lambda: balancer.status())
+    balancer = Balancer(
+        reactor,
+        options["engine"],
+        wanted,
+        launch,
+        lambda problem: options.placed(problem),
+        file=options.file,
+        last_good=LastGood(make_directory=options["or-last-good"]),
+        busy=systemd.reloading,
+        environ=environ,
+    )
     tree = MultiService()
-    for service in (ProcessWide(reactor, Signals(reactor, balancer.end_now), launch), *services, balancer):
+    signals = Signals(reactor, balancer.end_now, balancer.reload)
+    for service in (ProcessWide(reactor, signals, launch), systemd, *services, balancer):
         service.setServiceParent(tree)
     return tree

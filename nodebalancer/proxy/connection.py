@@ -134,7 +134,8 @@ class ClientSide:
         peer: The client's address, normalised.
         state: The row of the table it is in.
         node: The transport towards the node while there is one.
-        member: The node picked, until released.
+        member: The node picked, until released; ``picked_at``: when, in engine time.
+        cookie: What the client has sent as ``NB_SRVID``; empty for none.
         tried: Nodes that could not be reached for this connection.
         up: The relay from client to node; ``down``: the other way.
         bytes_in: Bytes received from the client; whole only after ``end``. ``bytes_out``: handed to it.
@@ -144,6 +145,7 @@ class ClientSide:
     __slots__ = (
         "bytes_in",
         "bytes_out",
+        "cookie",
         "deadline",
         "dial",
         "down",
@@ -151,6 +153,7 @@ class ClientSide:
         "member",
         "node",
         "peer",
+        "picked_at",
         "state",
         "transport",
         "tried",
@@ -158,6 +161,9 @@ class ClientSide:
     )
 
     FIRST: ClassVar[Row]
+
+    BEGINS_WITH_HEAD: ClassVar[bool] = False
+    """Whether the client owes us a request head before a node is looked for; until it is whole it may have to make way."""
 
     def __init__(self, live: LiveConfig, peer: Address) -> None:
         self.live = live
@@ -167,6 +173,8 @@ class ClientSide:
         self.node: Transport | None = None
         self.dial: Dial | None = None
         self.member: Member | None = None
+        self.picked_at = 0.0
+        self.cookie = b""
         self.tried: tuple[Member, ...] = ()
         self.up: Relay | None = None
         self.down: Relay | None = None
@@ -213,6 +221,10 @@ class ClientSide:
         """End at once; the service waits no longer."""
         self.state["stopped"](self)
 
+    def push_out(self) -> None:
+        """Make way for another client; asked of those only whose head is not whole."""
+        self.abort(Outcome.REFUSED)
+
     # What states do.
 
     def begin(self) -> None:
@@ -223,11 +235,13 @@ class ClientSide:
         if len(self.tried) >= DIALS_MAX:
             return False
         live = self.live
-        member = live.pool.pick(self.peer, self.transport.active_at, self.tried)
+        self.picked_at = now = self.transport.active_at if not self.tried else live.engine.now
+        member = live.pool.pick(self.peer, now, self.tried, self.cookie)
         if member is None:
             return False
         self.member = member
-        address = member.node.address
+        address = member.address
+        assert address is not None, "whose name is not resolved is DOWN"
         source = live.source_for(address.host) if live.sources else None
         self.dial = live.engine.connect(address, NodeSide(self), timeout=live.wanted.timeout_connect, source=source)
         return True
@@ -240,8 +254,19 @@ class ClientSide:
         self.member = None
         self.tried = (*self.tried, member)
         self.live.pool.release(member, outcome)
-        self.live.dial_failed(member, error)
+        self.live.dial_failed(member, error, self.picked_at)
         return outcome
+
+    def praise_node(self) -> None:
+        """The node has taken the connection, or has answered: one that is on trial is good."""
+        health = self.live.health
+        if health.on_trial and self.member in health.on_trial:
+            self.live.praise(self.member, self.picked_at)
+
+    def accuse_node(self, outcome: Outcome, reason: str) -> None:
+        """The node has failed, by ``outcome``; the pick is still held."""
+        assert self.member is not None
+        self.live.accuse(self.member, outcome, reason, self.picked_at)
 
     def arm(self, seconds: float) -> None:
         """Expire ``seconds`` from now."""
@@ -282,8 +307,8 @@ class ClientSide:
             self.down = None
         if self.member is not None:
             self.live.pool.release(self.member, outcome)
-            self.member = None
         self.live.closed(self, outcome)
+        self.member = None
 
     def abort(self, outcome: Outcome) -> None:
         """Reset both sides and end."""

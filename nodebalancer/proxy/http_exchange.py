@@ -3,16 +3,29 @@
 Note [Deadline]. An exchange goes through its states in microseconds, and arming costs something in each. So it is not armed
 when a state is entered: the deadline never lies further ahead than the shortest of the time-outs, and the handler of
 ``expired`` in each state computes from the time of the last byte what is left of its own, and looks again then.
+
+Note [Hearing]. Once its request is whole a client is paused: listening costs something, and most have their answer before
+they could say anything. The first look, after a second, begins to listen to those that have not, so that a client that leaves
+is noticed. What it has sent beyond its request is asked for at the end. One that waits for a 101 stays paused: what it sends is
+for the tunnel.
+
+Note [Pace]. A peer that moves a byte now and then is never idle, and could hold its connection for ever. So the looks also
+count: over each minute in which we wait for the client to send its body, for it to take the response, or for the node to take
+the body, ``min_rate`` bytes a second have to move. What a reader has taken is what it has acknowledged: the kernel takes
+megabytes at once from us and then none for minutes. A node that sends has no such minimum: an event stream is slow
+and is worth its connection, and ``timeout_server`` ends one that is silent.
 """
 
 from __future__ import annotations
 
+from math import inf
 from typing import ClassVar, Final
 
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.fields import Address
 from nodebalancer.proxy.connection import ClientSide, Row
-from nodebalancer.proxy.live import LiveConfig, http_date
+from nodebalancer.proxy.live import RATE_SECONDS, LiveConfig, http_date
+from nodebalancer.transport.engine import Transport
 from nodebalancer.wire.answers import answer
 from nodebalancer.wire.forwarding import Forwarding
 from nodebalancer.wire.http1_body import ChunkedReader
@@ -26,6 +39,32 @@ LINGER_SECONDS_MAX: Final = 30.0
 that would enforce it overtakes the answer, and whoever uploads to a node that is gone would see no 503."""
 
 
+FIRST_LOOK_SECONDS: Final = 1.0
+"""When a client is looked at first, if it is still there; at least every time-out's grain. See Note [Hearing]."""
+
+
+SENDS, READS, NODE_READS = range(3)
+"""What we wait for: the client to send, the client to read, the node to read."""
+
+
+class Pace:
+    """What has moved while we wait for one and the same peer. See Note [Pace].
+
+    Attributes:
+        waits_for: ``SENDS``, ``READS`` or ``NODE_READS``.
+        since: When its minute began, in engine time; ``start``: bytes that had moved until then.
+        moved: Bytes that had moved at the last look; ``moved_at``: the look that saw the last of them.
+    """
+
+    __slots__ = ("moved", "moved_at", "since", "start", "waits_for")
+
+    def __init__(self, waits_for: int, moved: int, now: float) -> None:
+        self.waits_for = waits_for
+        self.since = now
+        self.start = self.moved = moved
+        self.moved_at = -inf
+
+
 class Exchange(ClientSide):
     """A client of an http config, its request, and the connection to a node.
 
@@ -33,7 +72,7 @@ class Exchange(ClientSide):
         began_at: Engine time of the accept.
         buffer: What has come in of the head that is being read: first the request's, later the response's.
         forwarding: The rules that held when the client came.
-        request: The request's head.
+        request: The request's head; ``request_id``: the X-Request-ID that its node sees, empty for none.
         method: The request's, for answers of ours; GET before it is read.
         to_node: What to send as soon as a node is connected: the new head, and what has come of the body.
         missing: Bytes of the request body that are yet to come, or ``CHUNKED``.
@@ -42,6 +81,7 @@ class Exchange(ClientSide):
         until_close: The response's body ends with the connection.
         outcome: How it will have ended if nothing else goes wrong.
         interims: 1xx responses passed on.
+        pace: That of the peer that we wait for, if a look has found one.
         excess: The client has sent more than its request.
         linger_until: Engine time at which what comes after the answer is read no more.
     """
@@ -57,8 +97,10 @@ class Exchange(ClientSide):
         "method",
         "missing",
         "outcome",
+        "pace",
         "request",
         "request_body",
+        "request_id",
         "response_body",
         "to_node",
         "until_close",
@@ -66,6 +108,7 @@ class Exchange(ClientSide):
 
     # Set when they begin to mean something.
     request: RequestHead
+    request_id: bytes
     until_close: bool
     linger_until: float
     began_at: float
@@ -81,6 +124,8 @@ class Exchange(ClientSide):
         "CLOSING",
     )
     """The states; ``http`` has the table."""
+
+    BEGINS_WITH_HEAD: ClassVar[bool] = True
 
     READING: ClassVar[Row]
     DIALLING: ClassVar[Row]
@@ -103,12 +148,17 @@ class Exchange(ClientSide):
         self.response_body: ChunkedReader | None = None
         self.outcome = Outcome.SERVED
         self.interims = 0
+        self.pace: Pace | None = None
         self.excess = False
 
     def begin(self) -> None:
         live = self.live
         self.began_at = self.transport.active_at
-        self.deadline = live.engine.deadline(live.shortest_timeout, self.expired)
+        self.deadline = live.engine.deadline(FIRST_LOOK_SECONDS, self.expired)
+
+    def push_out(self) -> None:
+        """Make way for another client; one that lingers has had its answer."""
+        self.abort(self.outcome if self.state is self.LINGERING else Outcome.REFUSED)
 
     def send(self, data: bytes) -> None:
         """To the client."""
@@ -132,9 +182,55 @@ def still_time(self: Exchange, seconds: float) -> bool:
     return left > 0
 
 
+def keeps_pace(self: Exchange, waits_for: int, moved: int) -> bool:
+    """Whether the peer that we wait for, and that has moved so many bytes, is as fast as it must be. See Note [Pace]."""
+    now = self.live.engine.now
+    pace = self.pace
+    if pace is None or pace.waits_for != waits_for:
+        self.pace = Pace(waits_for, moved, now)
+        return True
+    if moved > pace.moved:
+        pace.moved = moved
+        pace.moved_at = now
+    seconds = now - pace.since
+    wanted = self.live.wanted
+    # Whoever gives somebody more time than a minute to be silent does not mean that a pause is too slow.
+    if seconds < max(RATE_SECONDS, wanted.timeout_client, wanted.timeout_server):
+        return True
+    enough = moved - pace.start >= wanted.min_rate * seconds
+    pace.since = now
+    pace.start = moved
+    return enough or not wanted.min_rate
+
+
+def still_reads(self: Exchange, waits_for: int, side: Transport, handed: int, seconds: float) -> bool:
+    """Whether a peer, which was handed so many bytes, has taken some in the last ``seconds``, and keeps pace; if so, look again."""
+    if not keeps_pace(self, waits_for, handed - side.undelivered()):
+        return False
+    assert self.pace is not None
+    left = seconds - min(self.idle_seconds(), self.live.engine.now - self.pace.moved_at)
+    if left > 0:
+        look_again(self, left)
+    return left > 0
+
+
+def client_still_reads(self: Exchange) -> bool:
+    """Whether the client takes its response; if so, look again."""
+    handed = self.bytes_out + (0 if self.down is None else self.down.moved)
+    return still_reads(self, READS, self.transport, handed, self.live.wanted.timeout_client)
+
+
 def look_again(self: Exchange, seconds: float) -> None:
     """Expire in ``seconds``, or earlier."""
     self.arm(min(seconds, self.live.shortest_timeout))
+
+
+def hear_client(self: Exchange) -> None:
+    """From now on a client whose request is whole may leave, and be noticed. See Note [Hearing]."""
+    if self.excess or (self.request.upgrade and self.forwarding.upgrading(self.request)):
+        self.transport.pauseProducing()
+    elif not self.missing:
+        self.transport.resumeProducing()
 
 
 # LINGERING, CLOSING: all has been said.
@@ -145,7 +241,8 @@ def answer_client(self: Exchange, status: int, outcome: Outcome, proxy_error: st
     self.outcome = outcome
     stop_upload(self)
     self.leave_node(reset=True)
-    self.send(answer(status, date=http_date(), method=self.method, proxy_error=proxy_error))
+    pages = self.live.pages
+    self.send(answer(status, date=http_date(), method=self.method, proxy_error=proxy_error, pages=pages))
     linger(self)
 
 
@@ -173,7 +270,7 @@ def end_lingering(self: Exchange) -> None:
 
 def time_out_closing(self: Exchange) -> None:
     """The client does not read the end of its response."""
-    if not still_time(self, self.live.wanted.timeout_client):
+    if not client_still_reads(self):
         self.abort(Outcome.CLIENT_TIMED_OUT)
 
 

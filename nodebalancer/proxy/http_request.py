@@ -2,48 +2,94 @@
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.errors import DialError, MessageError
-from nodebalancer.proxy.http_exchange import Exchange, answer_client, look_again, still_time, stop_upload
+from nodebalancer.proxy.http_exchange import (
+    NODE_READS,
+    SENDS,
+    Exchange,
+    answer_client,
+    hear_client,
+    keeps_pace,
+    linger,
+    look_again,
+    still_reads,
+    still_time,
+    stop_upload,
+)
+from nodebalancer.proxy.live import http_date
+from nodebalancer.wire.answers import redirect
+from nodebalancer.wire.cookies import COOKIE, take_cookie
 from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
 from nodebalancer.wire.http1_head import CHUNKED, RequestHead, parse_request
+
+AHEAD_BYTES_MAX: Final = 16384
+"""What a client may send after a request for an upgrade before the 101 is there; it is kept until then."""
 
 # READING: the request head.
 
 
 def read_request(self: Exchange, data: bytes) -> None:
     self.bytes_in += len(data)
-    if self.buffer:
+    seen = len(self.buffer)
+    if seen:
         data = self.buffer + data
     try:
-        request = parse_request(data)
+        request = parse_request(data, seen)
         if request is None:
             self.buffer = data
             return
         self.request = request
         self.method = request.method
+        live = self.live
+        del live.gate.headless[self]
+        if live.gate.open >= live.gate.limit:
+            live.gate.full(live.engine.now)
+        if live.by_cookie and COOKIE in request.lines:
+            self.cookie, request.lines = take_cookie(request.lines)
         self.buffer = b""
-        self.to_node = self.forwarding.request(request, self.peer)
+        if live.redirect_port:
+            redirect_client(self, request)
+            return
+        self.request_id = request.request_id or (new_request_id() if live.request_ids else b"")
+        self.to_node = self.forwarding.request(request, self.peer, self.request_id)
         if request.max_forwards == 0:
             answer_client(self, 200, Outcome.SERVED)
             return
         if request.length or len(data) > request.size:
             take_early_body(self, request, data[request.size :])
     except MessageError as e:
-        refuse_request(self, e)
+        refuse_request(self, e, data)
         return
-    if self.missing or self.excess or (request.upgrade and self.forwarding.upgrading(request)):
-        self.transport.pauseProducing()
+    self.transport.pauseProducing()
     self.state = self.DIALLING
     if not self.dial_next():
         answer_client(self, 503, Outcome.NO_NODE, "destination_unavailable")
+
+
+def new_request_id() -> bytes:
+    """Nobody can guess it, and nobody else has it: 128 bits of the system's chance, in hexadecimal."""
+    return os.urandom(16).hex().encode()
+
+
+def redirect_client(self: Exchange, request: RequestHead) -> None:
+    """Send the client to the same place over https; what comes of a body is read and forgotten.
+
+    Raises:
+        MessageError: It has named no host; the caller answers.
+    """
+    self.send(redirect(request, self.live.redirect_port, date=http_date()))
+    linger(self)
 
 
 def take_early_body(self: Exchange, request: RequestHead, body: bytes) -> None:
     """What came with the head: add the request's part to ``to_node``, and say what is ``missing``.
 
     Raises:
-        MessageError: The beginning of a chunked body is none; the caller answers.
+        MessageError: The beginning of a chunked body is none, or too much came ahead of a 101; the caller answers.
     """
     if request.length == CHUNKED:
         self.request_body = ChunkedReader()
@@ -56,8 +102,11 @@ def take_early_body(self: Exchange, request: RequestHead, body: bytes) -> None:
         self.missing = request.length - len(body)
         return
     self.to_node += body[: request.length]
-    self.for_tunnel = body[request.length :]
     self.excess = True
+    if request.upgrade and self.forwarding.upgrading(request):
+        if len(body) > AHEAD_BYTES_MAX:
+            raise MessageError(400, f"request: over {AHEAD_BYTES_MAX} bytes ahead of a 101, RFC 9110 7.8")
+        self.for_tunnel = body
 
 
 def take_chunks(self: Exchange, reader: ChunkedReader, data: bytes) -> None:
@@ -75,9 +124,9 @@ def take_chunks(self: Exchange, reader: ChunkedReader, data: bytes) -> None:
         self.excess = bool(reader.rest)
 
 
-def refuse_request(self: Exchange, error: MessageError) -> None:
-    rules = self.live.counters.refused_by_rule
-    rules[error.rule] = rules.get(error.rule, 0) + 1
+def refuse_request(self: Exchange, error: MessageError, said: bytes) -> None:
+    """Answer with the status of ``error``; ``said`` is what the request began with, for the log."""
+    self.live.refusals.note(self.peer, error, said)
     answer_client(self, error.status, Outcome.CLIENT_ERROR, "http_request_error")
 
 
@@ -100,7 +149,7 @@ def refuse_slow_head(self: Exchange) -> None:
         self.end(Outcome.CLIENT_TIMED_OUT)
 
 
-# DIALLING: a node is looked for; the client is paused unless its request is whole.
+# DIALLING: a node is looked for. See Note [Hearing].
 
 
 def try_next_node(self: Exchange, error: DialError) -> None:
@@ -129,6 +178,7 @@ def send_request(self: Exchange) -> None:
 def wait_for_dial(self: Exchange) -> None:
     """The engine has the deadline of the dial."""
     look_again(self, self.live.wanted.timeout_connect)
+    hear_client(self)
 
 
 # UPLOADING, ANSWERED_EARLY: the request's body is under way.
@@ -152,16 +202,18 @@ def send_chunks(self: Exchange, data: bytes) -> None:
 
 def refuse_body(self: Exchange, error: MessageError) -> None:
     """The request breaks off in the middle: the node must not take it for whole."""
+    said = b"%b %b" % (self.method, self.request.target)
     if self.state is self.UPLOADING:
-        refuse_request(self, error)
+        refuse_request(self, error, said)
     else:
+        self.live.refusals.note(self.peer, error, said)
         self.abort(Outcome.CLIENT_ERROR)
 
 
 def finish_upload(self: Exchange) -> None:
     if end_upload(self):
-        let_client_be_heard(self)
         self.state = self.WAITING
+        hear_client(self)
     else:
         self.abort(Outcome.CLIENT_LEFT)
 
@@ -169,18 +221,10 @@ def finish_upload(self: Exchange) -> None:
 def finish_late_upload(self: Exchange) -> None:
     """The response is under way already."""
     if end_upload(self):
-        let_client_be_heard(self)
         self.state = self.RESPONDING
+        hear_client(self)
     else:
         self.abort(Outcome.CLIENT_LEFT)
-
-
-def let_client_be_heard(self: Exchange) -> None:
-    """The node may have been congested and the client paused; from now on it may leave, and be noticed."""
-    if self.excess:
-        self.transport.pauseProducing()
-    else:
-        self.transport.resumeProducing()
 
 
 def end_upload(self: Exchange) -> bool:
@@ -198,11 +242,17 @@ def end_upload(self: Exchange) -> bool:
 
 
 def time_out_upload(self: Exchange) -> None:
-    """Nothing moves: the node does not read (504), or the client does not send (408)."""
+    """Nothing moves, or too little: the node does not read (504), or the client does not send (408)."""
     wanted = self.live.wanted
     assert self.node is not None
+    received = received_of_body(self)
     if self.node.congested:
-        if not still_time(self, wanted.timeout_server):
+        if not still_reads(self, NODE_READS, self.node, received, wanted.timeout_server):
             answer_client(self, 504, Outcome.TIMED_OUT, "http_response_timeout")
-    elif not still_time(self, wanted.timeout_client):
+    elif not (keeps_pace(self, SENDS, received) and still_time(self, wanted.timeout_client)):
         answer_client(self, 408, Outcome.CLIENT_TIMED_OUT, "http_request_error")
+
+
+def received_of_body(self: Exchange) -> int:
+    """Bytes that the client has sent so far, more or less of its body: to be compared with another time's."""
+    return self.bytes_in + (0 if self.up is None else self.up.moved)

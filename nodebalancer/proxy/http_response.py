@@ -7,8 +7,21 @@ from typing import Final
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.errors import MessageError
 from nodebalancer.proxy import tcp
-from nodebalancer.proxy.http_exchange import Exchange, answer_client, close_client, linger, still_time, stop_upload
+from nodebalancer.proxy.http_exchange import (
+    SENDS,
+    Exchange,
+    answer_client,
+    client_still_reads,
+    close_client,
+    hear_client,
+    keeps_pace,
+    linger,
+    still_time,
+    stop_upload,
+)
+from nodebalancer.proxy.http_request import received_of_body
 from nodebalancer.proxy.live import http_date
+from nodebalancer.wire.cookies import set_cookie
 from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
 from nodebalancer.wire.http1_head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 
@@ -31,11 +44,13 @@ def note_excess(self: Exchange, data: bytes) -> None:
 
 def read_response(self: Exchange, data: bytes) -> None:
     """A response head, or interim ones before it, or a piece of one."""
-    if self.buffer:
+    seen = len(self.buffer)
+    if seen:
         data = self.buffer + data
     try:
-        while (head := parse_response(data, self.request.method)) is not None:
+        while (head := parse_response(data, self.request.method, seen)) is not None:
             data = data[head.size :]
+            seen = 0
             if head.status == 101:
                 switch(self, head, data)
                 return
@@ -70,7 +85,10 @@ def switch(self: Exchange, head: ResponseHead, data: bytes) -> None:
     asked = self.state is self.WAITING and self.forwarding.upgrading(self.request)
     if not asked or head.upgrade != self.request.upgrade or self.node is None:
         raise MessageError(502, "response: a 101 nobody asked for, RFC 9110 7.8")
-    self.send(self.forwarding.switching(head) + data)
+    new = self.forwarding.switching(head)
+    if self.live.by_cookie:
+        new = with_cookie(self, new)
+    self.send(new + data)
     self.node.write(self.for_tunnel)
     tcp.relay_both_ways(self)
 
@@ -79,16 +97,25 @@ def refuse_response(self: Exchange, error: MessageError) -> None:
     """The node has sent what is no response, instead of a head."""
     assert self.member is not None
     self.live.response_refused(self.member, error)
+    if not self.missing:
+        self.accuse_node(Outcome.SERVER_ERROR, f"no HTTP response ({error.rule})")
     answer_client(self, 502, Outcome.SERVER_ERROR, "http_protocol_error")
 
 
 def answer_for_bad_node(self: Exchange, clean: bool = False) -> None:
-    """The node closed before its response's head was whole."""
+    """The node closed before its response's head was whole. One that gives up a request that the client has not finished
+    is not to blame: anybody could take nodes out by sending slowly.
+    """
+    if not self.missing:
+        self.accuse_node(Outcome.SERVER_ERROR, "closed before its response's head was whole")
     answer_client(self, 502, Outcome.SERVER_ERROR, "http_response_incomplete")
 
 
 def time_out_node(self: Exchange) -> None:
-    if not still_time(self, self.live.wanted.timeout_server):
+    if still_time(self, self.live.wanted.timeout_server):
+        hear_client(self)
+    else:
+        self.accuse_node(Outcome.TIMED_OUT, f"silent for {self.live.wanted.timeout_server} s")
         answer_client(self, 504, Outcome.TIMED_OUT, "http_response_timeout")
 
 
@@ -99,8 +126,14 @@ def begin_response(self: Exchange, head: ResponseHead, data: bytes) -> None:
     """Pass on the head and what came of the body; let the rest stream."""
     if head.status >= 500 and head.status not in NODE_FAULTLESS:
         self.outcome = Outcome.SERVER_ERROR
+        if not self.missing:  # or anybody could take nodes out by sending slowly
+            self.accuse_node(Outcome.SERVER_ERROR, f"HTTP {head.status}")
+    else:
+        self.praise_node()
     self.buffer = b""
     new = self.forwarding.response(head, self.request, http_date)
+    if self.live.by_cookie:
+        new = with_cookie(self, new)
     length = head.length
     if 0 <= length <= len(data):
         finish_response(self, new + data[:length])
@@ -118,6 +151,17 @@ def begin_response(self: Exchange, head: ResponseHead, data: bytes) -> None:
     limit = None if self.until_close else length - len(data)
     assert self.node is not None
     self.down = self.live.engine.relay(self.node, self.transport, limit=limit, done=self.node_finished)
+
+
+def with_cookie(self: Exchange, head: bytes) -> bytes:
+    """A response head for the client, with our cookie if it has not the right one (R16); then caches are not to share it."""
+    assert self.member is not None
+    live = self.live
+    value = live.pool.cookie_to_set(self.member, self.cookie)
+    if not value:
+        return head
+    private = b"" if b"\r\ncache-control:" in head.lower() else b"Cache-Control: private\r\n"
+    return head[:-2] + set_cookie(value, secure=live.secure_cookie) + private + b"\r\n"
 
 
 def pass_chunks(self: Exchange, data: bytes) -> None:
@@ -155,7 +199,7 @@ def finish_response(self: Exchange, last: bytes = b"") -> None:
         self.transport.unregisterProducer()
     if self.missing:
         stop_upload(self)
-    if self.missing or self.excess:
+    if self.missing or self.excess or self.transport.has_unread():
         self.send(last)
         linger(self)
     else:
@@ -169,10 +213,26 @@ def cut_short(self: Exchange, clean: bool = False) -> None:
 
 
 def time_out_response(self: Exchange) -> None:
-    """Nothing moves: the client does not read, or the node does not send."""
-    wanted = self.live.wanted
+    """Nothing moves, or too little: the client does not read, the node does not send, or both wait for the upload."""
     if self.transport.congested:
-        if not still_time(self, wanted.timeout_client):
+        if not client_still_reads(self):
             self.abort(Outcome.CLIENT_TIMED_OUT)
-    elif not still_time(self, wanted.timeout_server):
+            return
+    elif not upload_keeps_pace(self):
+        self.abort(Outcome.CLIENT_TIMED_OUT)
+        return
+    elif not still_time(self, self.live.wanted.timeout_server):
+        if not self.missing:
+            self.accuse_node(Outcome.TIMED_OUT, f"silent for {self.live.wanted.timeout_server} s in its response")
         self.abort(Outcome.TIMED_OUT)
+        return
+    if self.state is self.RESPONDING:
+        hear_client(self)
+
+
+def upload_keeps_pace(self: Exchange) -> bool:
+    """Whether a client that is still sending its body sends enough of it, unless it is the node that takes none."""
+    if self.missing and self.node is not None and not self.node.congested:
+        return keeps_pace(self, SENDS, received_of_body(self))
+    self.pace = None
+    return True

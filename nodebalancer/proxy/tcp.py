@@ -45,6 +45,7 @@ def relay_both_ways(self: ClientSide) -> None:
     """The node is connected: from here on the engine moves the bytes."""
     assert self.node is not None
     engine = self.live.engine
+    self.praise_node()
     self.state = RELAYING
     self.up = engine.relay(self.transport, self.node, done=self.client_finished)
     self.down = engine.relay(self.node, self.transport, done=self.node_finished)
@@ -113,8 +114,17 @@ def end_at_once(self: ClientSide) -> None:
     self.abort(Outcome.STOPPED)
 
 
+def introduce_client(self: ClientSide) -> None:
+    """The node is connected, and first of all hears who the client is, if it is to."""
+    assert self.node is not None
+    header = self.live.proxy_header
+    if header is not None:
+        self.node.write(header(self.transport.getPeer(), self.transport.getHost()))
+    relay_both_ways(self)
+
+
 DIALLING: Final[Row] = row(
-    node_connected=relay_both_ways,
+    node_connected=introduce_client,
     node_unreachable=try_next_node,
     client_lost=lose_client,
     stopped=end_at_once,

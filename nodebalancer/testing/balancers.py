@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
+from nodebalancer.balancing.health import StatusChange
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.changes import plan
 from nodebalancer.fields import Address
-from nodebalancer.model import NOTHING, Node, NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.model import NOTHING, Firewall, Node, NodeBalancer, PortConfig, Protocol, Settings
 from nodebalancer.proxy.listeners import Listeners
 from nodebalancer.proxy.live import LiveConfig
 from nodebalancer.testing.memory import MemoryEngine, MemoryNetwork
 from nodebalancer.testing.memory_ends import MemoryPeer
+from nodebalancer.wire.answers import Pages
 
 WWW = Address("203.0.113.1", 80)
 """Where the balancer listens."""
@@ -33,6 +37,8 @@ class MemoryBalancer:
         address: Where it listens.
         accepted: For each node the connections it has accepted.
         clients: For a test that wants to remember its clients.
+        pages: For our errors, from the next reload on.
+        told: Every change of a node's status.
     """
 
     def __init__(
@@ -46,7 +52,9 @@ class MemoryBalancer:
     ) -> None:
         self.network = MemoryNetwork(pieces=pieces)
         self.engine = MemoryEngine(self.network)
-        self.listeners = Listeners(self.engine)
+        self.pages: Pages = {}
+        self.told: list[StatusChange] = []
+        self.listeners = Listeners(self.engine, tell=self.told.append, pages_for=lambda path: self.pages)
         self.address = WWW
         self.clients: list[MemoryPeer] = []
         self.accepted = [self.network.node(address) for address in NODES[:nodes]]
@@ -69,9 +77,24 @@ class MemoryBalancer:
         """The config at work."""
         return self.listeners.configs["www", "main"]
 
-    def client(self, sends: bytes = b"") -> MemoryPeer:
+    def change(
+        self, nodebalancer: dict[str, Any] | None = None, firewall: Firewall | None = None, **fields: Any
+    ) -> None:
+        """A reload in which these fields of the NodeBalancer and the config are others, and all else as it was."""
+        www = self._settings.nodebalancers["www"]
+        main = attrs.evolve(www.configs["main"], **fields)
+        www = attrs.evolve(www, configs={"main": main}, **(nodebalancer or {}))
+        firewalls = {firewall.name: firewall} if firewall else self._settings.firewalls
+        self.reload(attrs.evolve(self._settings, nodebalancers={"www": www}, firewalls=firewalls))
+
+    def change_nodes(self, **fields: dict[str, Any]) -> None:
+        """A reload in which these nodes have these fields: ``change_nodes(n1={"mode": Mode.DRAIN})``."""
+        nodes = self.live.wanted.nodes
+        self.change(nodes={name: attrs.evolve(node, **fields.get(name, {})) for name, node in nodes.items()})
+
+    def client(self, sends: bytes = b"", source: str = "198.51.100.1") -> MemoryPeer:
         """A new client that has sent ``sends``; everything that needs no time has happened."""
-        client = self.network.client(WWW)
+        client = self.network.client(WWW, source)
         if sends:
             client.send(sends)
         self.network.pump()
@@ -89,6 +112,14 @@ class MemoryBalancer:
         """Let ``seconds`` pass."""
         self.network.advance(seconds)
 
+    def statuses(self) -> str:
+        """The status of each node, in their order."""
+        return " ".join(member.status.value for member in self.live.pool.members.values())
+
+    def status_changes(self) -> list[str]:
+        """Every change so far: ``n1 DOWN: a connection failed: timed out``."""
+        return [f"{change.node} {change.new.value}: {change.reason}" for change in self.told]
+
     @property
     def outcomes(self) -> dict[str, int]:
         """How connections have ended so far, in words; without zeros."""
@@ -99,8 +130,9 @@ class MemoryBalancer:
         counters = self.live.counters
         assert counters.open == 0
         assert sum(counters.outcomes) == counters.total
-        assert self.live.connections == set()
+        assert not self.live.connections
         assert self.live.gate.open == 0
+        assert not self.live.gate.headless
         for member in self.live.pool.members.values():
             assert member.open == 0
             assert sum(member.outcomes) == member.picks

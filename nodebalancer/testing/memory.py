@@ -56,6 +56,8 @@ class MemoryNetwork:
         clock: The time of this network.
         foreign: Hosts that no machine here has: they can neither be listened on nor be dialled from.
         names: What ``resolve`` answers.
+        handshake_seconds: What a TLS handshake takes.
+        handshake_error: Why handshakes fail; empty: they do not.
     """
 
     def __init__(self, *, pieces: int | Sequence[int] | None = None, pipe_bytes: int = PIPE_BYTES) -> None:
@@ -63,6 +65,8 @@ class MemoryNetwork:
         self.pipe_bytes = pipe_bytes
         self.foreign = {"192.0.2.99"}
         self.names: dict[str, list[str]] = {"localhost": ["127.0.0.1", "::1"]}
+        self.handshake_seconds = 0.0
+        self.handshake_error = ""
         self._pieces = cycle([pieces or pipe_bytes] if isinstance(pieces, int | None) else pieces)
         self._acceptors: dict[Address, Acceptor] = {}
         self._inherited: dict[int, Address] = {}
@@ -171,6 +175,10 @@ class MemoryNetwork:
         """Where the inherited socket ``fd`` listens."""
         return self._inherited.get(fd)
 
+    def shake(self, stream: MemoryStream) -> None:
+        """Let the handshake of a new connection take its course."""
+        self.clock.callLater(self.handshake_seconds, stream.shake, self.handshake_error)
+
     def acceptor(self, address: Address) -> Acceptor | None:
         """Who listens on ``address``, by itself or by a wildcard of its family."""
         wildcard = Address("::" if ":" in address.host else "0.0.0.0", address.port)  # noqa: S104 only looked up
@@ -209,6 +217,11 @@ class MemoryListener:
         self._paused = self._closed = False
         engine.network.claim(address, self._arrive)
 
+    @property
+    def unserved(self) -> int:
+        """``Listener.unserved``."""
+        return len(self._queue) if self._closed else 0
+
     def pause(self) -> None:
         """``Listener.pause``."""
         self._paused = True
@@ -236,7 +249,10 @@ class MemoryListener:
             if protocol is None:
                 end.reset()
             else:
-                MemoryStream(self._engine, protocol, end, peer).begin(secure=self._tls is not None)
+                stream = MemoryStream(self._engine, protocol, end, peer)
+                stream.begin(secure=self._tls is not None)
+                if self._tls is not None:
+                    self._engine.network.shake(stream)
 
 
 class MemoryDial:
@@ -288,7 +304,7 @@ class MemoryDial:
 class MemoryEngine:
     """An ``Engine`` on a ``MemoryNetwork``.
 
-    Of TLS it has the events and no more: the handshake succeeds at once, and peers speak in plain.
+    Of TLS it has the events and no more: peers speak in plain, and the handshake is what ``MemoryNetwork`` says.
 
     Args:
         network: Where it lives; several engines may.

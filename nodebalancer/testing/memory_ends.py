@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
+from nodebalancer.errors import HandshakeError
 from nodebalancer.fields import Address
 from nodebalancer.transport.stream import Stream, Turns
 
@@ -87,9 +88,9 @@ class End:
         self.reading = False
         self.wake()
 
-    def reset(self) -> None:
-        """Close at once, telling the other end that it was no orderly end."""
-        self._finish(ConnectionAborted())
+    def reset(self, why: Exception | None = None) -> None:
+        """Close at once, telling the other end that it was no orderly end, and our owner ``why``."""
+        self._finish(why or ConnectionAborted())
 
     def _turn(self) -> None:
         self._awake = False
@@ -177,21 +178,31 @@ class MemoryStream(Stream):
     def __init__(self, engine: Turns, protocol: Any, end: End, peer: Address) -> None:
         super().__init__(engine, protocol, peer, end.address)
         self._end: End | None = end
+        self._established = True
 
     def begin(self, *, secure: bool = False) -> None:
-        """The connection stands, and its protocol is told; ``secure``: and then of a handshake."""
+        """The connection stands, and its protocol is told; ``secure``: it hears nothing more before ``shake``."""
         assert self._end is not None
         end = self._end
         end.owner = self
+        self._established = not secure
+        end.reading = not secure
         self.makeConnection(self)
-        if secure:
-            self._engine.later(self._shaken)
         end.wake()
 
-    def _shaken(self) -> None:
+    def shake(self, error: str) -> None:
+        """The handshake is done, or has failed for that reason."""
+        if self._closing or self._end is None:
+            return
+        if error:
+            self._end.reset(HandshakeError(error))
+            return
+        self._established = True
+        self.active_at = self._engine.now
         heard = getattr(self._protocol, "handshakeCompleted", None)
-        if heard is not None and not self._closing:
+        if heard is not None:
             self._tell(heard)
+        self._lower_read(self._reading)
 
     def connectionLost(self, reason: Failure) -> None:
         """The end is gone; nothing refers to it any more."""
@@ -203,13 +214,16 @@ class MemoryStream(Stream):
         self._end.send(data)
 
     def _lower_read(self, wanted: bool) -> None:
-        assert self._end is not None
-        self._end.reading = wanted
-        self._end.wake()
+        if self._end is not None:
+            self._end.reading = wanted and self._established
+            self._end.wake()
 
     def _lower_has_input(self) -> bool:
         assert self._end is not None
         return bool(self._end.unread)
+
+    def _lower_undelivered(self) -> int:
+        return 0  # what the other end has is delivered
 
     def _lower_end(self) -> None:
         assert self._end is not None

@@ -89,11 +89,18 @@ class Program:
         name: str,
         ports: Iterable[int] = (),
         environment: Mapping[str, str] | None = None,
+        descriptors: Iterable[int] = (),
     ) -> None:
         self._out = directory / f"{name}.out"
         with self._out.open("wb") as out:
             self._process = subprocess.Popen(  # noqa: S603 the tests' own command lines
-                argv, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, env=environment
+                argv,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=tuple(descriptors),
             )
         self.pid = self._process.pid
         try:
@@ -254,6 +261,8 @@ def balancer(
     name: str = "balancer",
     engine: str = "auto",
     under: Sequence[str] = (),
+    descriptors: Iterable[int] = (),
+    more: Sequence[str] = (),
 ) -> Program:
     """Ourselves in the foreground, with the settings ``ini``, ready when all of ``ports`` answer.
 
@@ -265,12 +274,22 @@ def balancer(
         name: When a test has several.
         engine: ``--engine``.
         under: A command that becomes us: ``prlimit --nofile=100``.
+        descriptors: Of this process, which that one gets under the same numbers.
+        more: Options of ours.
     """
     file = directory / f"{name}.ini"
-    file.write_text(ini)
-    own = ["nodebalancer", "--config", str(file), "--engine", engine]
+    file.write_text(in_own_state(directory, ini))
+    own = ["nodebalancer", "--config", str(file), "--engine", engine, *more]
     argv = [*under, *twistd_command("-n", "--pidfile=", *options, *own)]
-    return Program(argv, directory, name, ports, twistd_environment())
+    return Program(argv, directory, name, ports, twistd_environment(), descriptors)
+
+
+def in_own_state(directory: Path, ini: str) -> str:
+    """``ini`` with its ``state_dir`` in the test's directory, unless it says where it is."""
+    if "state_dir" in ini:
+        return ini
+    said = f"state_dir = {directory}/state\n"
+    return ini.replace("[service]\n", f"[service]\n{said}") if "[service]\n" in ini else f"{ini}\n[service]\n{said}"
 
 
 def run(directory: Path, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:

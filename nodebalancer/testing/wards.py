@@ -8,7 +8,7 @@ from nodebalancer.balancing.health import Health, StatusChange
 from nodebalancer.balancing.member import Member
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.balancing.pool import Pool
-from nodebalancer.model import Node
+from nodebalancer.model import Check, Node
 from nodebalancer.testing.builders import config, node
 
 WALL = 1_700_000_000.0
@@ -20,7 +20,7 @@ class Ward:
 
     Args:
         nodes: The config's; none: one with the name ``a``.
-        keys: Its other keys; ``check_passive`` is true when nothing is said.
+        keys: Its other keys; nodes are not probed when nothing is said.
 
     Attributes:
         now: Monotonic seconds; ``at``: the wall clock's.
@@ -36,7 +36,7 @@ class Ward:
 
     def update(self, *nodes: Node, **keys: Any) -> None:
         """A reload."""
-        self.config = config("web", *nodes, **{"check_passive": True, **keys})
+        self.config = config("web", *nodes, **{"check": Check.NONE, **keys})
         self.pool.update(self.config.nodes, self.config, self.at)
         self.health.update(self.config, self.now)
 
@@ -67,6 +67,10 @@ class Ward:
     def serve(self, name: str = "a", took: float = 0.0) -> None:
         """A live connection was good."""
         self.health.served(self[name], self.now - took, self.now, self.at)
+
+    def locate(self, known: bool, name: str = "a") -> None:
+        """It is known from now on where the node is, or not."""
+        self.health.located(self[name], known, "" if known else "name not resolved", self.now, self.at)
 
     def wait(self, seconds: float) -> None:
         """Time passes, and what is due by then happens."""

@@ -211,3 +211,38 @@ def test_a_change_that_is_cancelled_is_abandoned() -> None:
     assert isinstance(result(done), CancelledError)
     assert asked[-2:] == ["b abandon", "a abandon"]
     assert plane.current is NOTHING
+
+
+def test_what_is_altered_is_what_is_current_when_it_is_its_turn() -> None:
+    waiting: Deferred[tuple[Problem, ...]] = Deferred()
+    plane, _, _ = plane_of({"prepare": waiting})
+    first = results(plane.want(ONE))
+    seen: list[Settings] = []
+    second = results(plane.alter(lambda current: seen.append(current) or TWO))  # type: ignore[func-returns-value]
+    assert seen == []
+    waiting.callback(())
+    assert seen == [ONE]
+    assert (first, second) == ([plan(NOTHING, ONE)], [plan(ONE, TWO)])
+
+
+def test_what_is_about_to_run_is_saved_when_all_are_ready_and_before_anybody_commits() -> None:
+    plane, asked, _ = plane_of({}, {})
+    result(plane.alter(lambda current: ONE, lambda wanted, changes: asked.append(f"save {len(changes)}")))
+    assert asked == ["a examine", "b examine", "a prepare", "b prepare", "save 1", "a commit", "b commit"]
+
+
+def test_who_cannot_save_changes_nothing() -> None:
+    def full(wanted: Settings, changes: tuple[Change, ...]) -> None:
+        raise SettingsError((ABSENT,))
+
+    plane, asked, _ = plane_of({}, {})
+    assert result(plane.alter(lambda current: ONE, full)).problems == (ABSENT,)
+    assert asked[2:] == ["a prepare", "b prepare", "b abandon", "a abandon"]
+    assert plane.current is NOTHING
+
+
+def test_nothing_changes_any_more_once_it_has_stopped() -> None:
+    plane, asked, _ = plane_of({})
+    plane.stop()
+    assert isinstance(result(plane.want(ONE)), SettingsError)
+    assert asked == []

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
-from benchmarks import chart, load, setups
+from benchmarks import certificates, chart, load, setups
 from benchmarks.disciplines import ALL, FULL, QUICK, Discipline
 from benchmarks.figures import Ratio, Sample, ratio, rows
 from benchmarks.report import Report, number
+from nodebalancer.certificates.contexts import make_context
+from nodebalancer.certificates.pair import pair_of
+from nodebalancer.model import CipherSuite
 
 TCP = next(d for d in ALL if d.name == "tcp")
 
@@ -130,6 +134,34 @@ def test_no_answer_at_all_is_a_fault(text: str) -> None:
     assert load.read_wrk(text).faults == "nothing was answered"
 
 
+def secure(count: int, resumed: int, lost: dict[str, int] | None = None) -> str:
+    return json.dumps({"count": count, "resumed": resumed, "lost": lost or {}, "seconds": 0.5})
+
+
+def test_what_the_client_over_tls_says_is_understood() -> None:
+    assert load.read_secure(secure(900, 899), resume=True) == load.Load(900, 0.5)
+    assert load.read_secure(secure(900, 0), resume=False) == load.Load(900, 0.5)
+
+
+@pytest.mark.parametrize(("resumed", "resume"), [(898, True), (0, True), (1, False)])
+def test_a_handshake_of_the_wrong_kind_is_a_fault(resumed: int, resume: bool) -> None:
+    """A row of resumed handshakes would look far too good, or too bad, with others among them."""
+    faults = load.read_secure(secure(900, resumed), resume=resume).faults
+    assert faults == f"{resumed} of 900 handshakes were resumed"
+
+
+def test_what_was_lost_over_tls_is_a_fault() -> None:
+    assert load.read_secure(secure(9, 0, {"unanswered": 2}), resume=False).faults == "lost 2 unanswered"
+    assert load.read_secure("", resume=False).faults == "nothing was answered"
+
+
+def test_certificates_of_a_run_serve(tmp_path: Path) -> None:
+    for kind, file in certificates.write(tmp_path).items():
+        pem = file.read_bytes()
+        assert make_context(pair_of(pem, pem), CipherSuite.RECOMMENDED, kind)
+        assert file.stat().st_mode & 0o777 == 0o600
+
+
 def test_settings_of_a_run_keep_the_dollars_that_nginx_uses() -> None:
     assert setups.Setup("proxy_set_header Host $http_host; # @{port}").substitute(port=1) == (
         "proxy_set_header Host $http_host; # 1"
@@ -141,4 +173,9 @@ def test_both_plans_know_every_discipline() -> None:
 
 
 def test_more_rounds_are_for_what_is_noisy() -> None:
-    assert FULL.with_rounds(20).rounds == {**dict.fromkeys(FULL.rounds, 20), "memory": 2, "concurrent": 1}
+    assert FULL.with_rounds(20).rounds == {
+        **dict.fromkeys(FULL.rounds, 20),
+        "memory": 2,
+        "memory-tls": 1,
+        "concurrent": 1,
+    }

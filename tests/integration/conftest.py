@@ -2,68 +2,105 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from pathlib import Path
 
+import attrs
 import pytest
-from OpenSSL import SSL
+import trustme
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nserved"
+from nodebalancer.testing.nodes import Program, balancer, free_port, nginx
 
+INI = """\
+[nodebalancer www]
+listen = 127.0.0.1
 
-class AsksForContext(Protocol):
-    def context(self) -> SSL.Context: ...
+[config www/secure]
+port = {secure}
+protocol = https
+ssl_cert = www.pem
+ssl_key = www.pem
+ssl_cert_dir = more
 
+[config www/legacy]
+port = {legacy}
+protocol = https
+cipher_suite = legacy
+ssl_cert = www.pem
+ssl_key = www.pem
 
-class TLSServer:
-    """Answers one request a connection over TLS, with the contexts that listeners of a balancer would get."""
+[config www/rsa]
+port = {rsa}
+protocol = https
+ssl_cert = rsa.pem
+ssl_key = rsa.pem
 
-    def __init__(self, tls: AsksForContext) -> None:
-        self._tls = tls
-        self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._socket.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+[nodes www/secure]
+one = 127.0.0.1:{one}
+[nodes www/legacy]
+one = 127.0.0.1:{one}
+[nodes www/rsa]
+one = 127.0.0.1:{one}
+"""
 
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                accepted, _ = self._socket.accept()
-                threading.Thread(target=self._serve, args=(accepted,), daemon=True).start()
+NODE = """
+location / { return 200 "served over $http_x_forwarded_proto"; }
+location /big { root .; }
+"""
 
-    def _serve(self, accepted: socket.socket) -> None:
-        with accepted, contextlib.suppress(SSL.Error, OSError):
-            connection = SSL.Connection(self._tls.context(), accepted)
-            connection.set_accept_state()
-            try:
-                self._answer(connection)
-            finally:
-                # A client that just goes away has not broken its session, but OpenSSL forgets it unless it is told so.
-                connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
-
-    def _answer(self, connection: SSL.Connection) -> None:
-        request = b""
-        while not request.endswith((b"\r\n\r\n", b"\n\n")):
-            request += connection.recv(4096)
-        connection.sendall(ANSWER)
-        connection.shutdown()
-
-    def close(self) -> None:
-        self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
+BIG_BYTES = 100_000_000
 
 
-@pytest.fixture
-def tls_server() -> Iterator[Callable[[AsksForContext], int]]:
-    """Serves over TLS until the test ends; answers the port on 127.0.0.1."""
-    servers: list[TLSServer] = []
+@attrs.frozen
+class Secured:
+    """A balancer with https configs before an nginx.
 
-    def serve(tls: AsksForContext) -> int:
-        servers.append(TLSServer(tls))
-        return servers[-1].port
+    Attributes:
+        directory: Has ``ca.pem``, whom to trust.
+        engine: Of the balancer.
+        program: The balancer.
+        ports: Of ``secure`` (www.example.org, and shop.example by its name), ``legacy`` and ``rsa``.
+        big: The file that the node serves as ``/big``.
+        issue: Makes another ``www.pem``.
+    """
 
-    yield serve
-    for server in servers:
-        server.close()
+    directory: Path
+    engine: str
+    program: Program
+    ports: dict[str, int]
+    big: Path
+    issue: Callable[[], bytes]
+
+
+@pytest.fixture(scope="session")
+def run_secured(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Iterator[Secured]]:
+    """Runs a ``Secured`` on an engine, for as long as the iterator lives."""
+
+    def run(engine: str) -> Iterator[Secured]:
+        directory = tmp_path_factory.mktemp(f"secured-{engine}")
+        authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+        authority.cert_pem.write_to_path(directory / "ca.pem")
+        (directory / "more").mkdir()
+
+        def issue(name: str = "www.example.org", key: trustme.KeyType = trustme.KeyType.ECDSA) -> bytes:
+            return authority.issue_cert(name, key_type=key).private_key_and_cert_chain_pem.bytes()
+
+        for file, content in (
+            ("www.pem", issue()),
+            ("more/shop.pem", issue("shop.example")),
+            ("rsa.pem", issue(key=trustme.KeyType.RSA)),
+        ):
+            (directory / file).touch(0o600)
+            (directory / file).write_bytes(content)
+        big = directory / "big"
+        with big.open("wb") as hole:
+            hole.truncate(BIG_BYTES)
+        ports = {name: free_port() for name in ("secure", "legacy", "rsa")}
+        one, one_port = nginx(directory, NODE.replace("root .", f"root {directory}"))
+        ini = INI.format(one=one_port, **ports)
+        with one, balancer(directory, ini, [ports["secure"]], engine=engine) as program:
+            yield Secured(directory, engine, program, ports, big, issue)
+            assert "Traceback" not in program.output
+            assert program.stop() == 0
+
+    return run

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from websockets.sync.client import connect
 
 from nodebalancer.testing.nodes import Program, curl, twistd_command, twistd_environment, wait_until
 
@@ -38,6 +39,13 @@ def test_the_line_to_type_works_and_nodes_take_turns(demo: Program, urls: list[s
     assert all("X-Forwarded-For: 127.0.0.1\n" in answer for answer in answers)
 
 
+def test_over_https_nodes_are_told(demo: Program) -> None:
+    [url] = re.findall(r"^  curl -k (https://\S+)$", demo.output, re.MULTILINE)
+    answer = curl("-k", url)
+    assert answer.startswith("demo-")
+    assert "X-Forwarded-Proto: https\n" in answer
+
+
 def test_over_tcp_the_bytes_pass_unchanged(urls: list[str]) -> None:
     answer = curl(urls[1])
     assert answer.startswith("demo-")
@@ -50,3 +58,12 @@ def test_the_paths_it_names_answer(urls: list[str], config: int) -> None:
     assert curl("-o", "/dev/null", "-w", "%{http_code}", f"{url}status/404") == "404"
     assert curl("-o", "/dev/null", "-w", "%{size_download}", f"{url}bytes/3000000") == "3000000"
     assert "and a body of 5 bytes" in curl("-d", "hello", url)
+
+
+def test_the_chat_is_a_page_and_a_websocket(urls: list[str]) -> None:
+    """Which is what a browser does with it."""
+    assert "new WebSocket(" in curl(f"{urls[0]}chat")
+    with connect(f"{urls[0]}chat".replace("http", "ws", 1), proxy=None) as client:
+        assert re.fullmatch(r"demo-\d: welcome, you are one of 1 here", str(client.recv()))
+        client.send("good morning")
+        assert client.recv() == "good morning"

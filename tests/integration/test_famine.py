@@ -109,7 +109,7 @@ def test_without_descriptors_who_comes_waits_and_who_is_there_stays(
 
 def test_the_limit_is_raised_to_what_the_settings_need(tmp_path: Path, stack: ExitStack) -> None:
     site = Site(tmp_path, stack, "64:1000", connections=100)
-    assert site.descriptor_limit() == Needs(connections=100, listeners=1).descriptors
+    assert site.descriptor_limit() == Needs(connections=100, listeners=1, probes=1).descriptors
     assert "warning" not in site.program.output
 
 

@@ -37,6 +37,7 @@ listen = 127.0.0.1, ::1
 
 [config www/web]
 port = {web}
+check_passive = false
 
 [nodes www/web]
 one = 127.0.0.1:{one} weight=100

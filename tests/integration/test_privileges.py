@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+import trustme
 
 from nodebalancer.testing.namespaces import available, own_network
-from nodebalancer.testing.nodes import LOOPBACK, balancer, curl, free_port, nginx, wait_until
+from nodebalancer.testing.nodes import LOOPBACK, Program, answers, balancer, curl, free_port, nginx, wait_until
 
 pytestmark = [
     pytest.mark.integration,
@@ -43,4 +47,75 @@ def test_port_80_is_bound_before_rights_are_given_up(tmp_path: Path) -> None:
         with one, balancer(tmp_path, INI.format(one=port), [80], "--uid=nobody") as program:
             wait_until(lambda: users_of(program.pid) == {nobody}, "the change of user")
             assert curl(f"http://{LOOPBACK}/") == "served"
+            assert program.stop() == 0
+
+
+SECURE = """\
+[service]
+state_dir = {directory}/state
+
+[nodebalancer www]
+listen = 127.0.0.1
+
+[config www/web]
+port = 80
+check = none
+
+[nodes www/web]
+one = 127.0.0.1:{one}
+
+[config www/secure]
+port = 443
+protocol = https
+check = none
+stickiness = http_cookie
+ssl_cert = {directory}/www.pem
+ssl_key = {directory}/www.key
+
+[nodes www/secure]
+one = 127.0.0.1:{one}
+"""
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """One that everybody may look into, other than that of pytest."""
+    with TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
+def test_what_was_bound_and_read_as_root_stays_and_what_a_reload_cannot_do_is_told(open_directory: Path) -> None:
+    made = trustme.CA().issue_cert("www.example")
+    made.private_key_pem.write_to_path(str(open_directory / "www.key"))
+    made.cert_chain_pems[0].write_to_path(str(open_directory / "www.pem"))
+    (open_directory / "www.key").chmod(0o600)
+    file = open_directory / "balancer.ini"
+
+    def reload(program: Program, ini: str) -> str:
+        file.write_text(ini)
+        before = len(program.output)
+        program.send(signal.SIGHUP)
+        wait_until(lambda: "SIGHUP: " in program.output[before:], "the reload")
+        return program.output[before:]
+
+    with own_network({"net.ipv4.ip_unprivileged_port_start": "1024"}):
+        one, port = nginx(open_directory, "location / { return 200 served; }", port=free_port())
+        ini = SECURE.format(directory=open_directory, one=port)
+        with one, balancer(open_directory, ini, [80, 443], "--uid=nobody") as program:
+            wait_until(lambda: "listening on" in program.output, "the start")
+            assert "ports below 1024 cannot be bound by user" in program.output
+            assert f"[config www/secure] ssl_key = {open_directory}/www.key: cannot be read by user" in program.output
+            assert f"{file} cannot be written by user" in program.output
+            # The key of the certificate and that of the cookies stay in use.
+            told = reload(program, ini.replace("one = ", "other = "))
+            assert "SIGHUP: reloaded" in told
+            assert "ssl_key" in told
+            assert curl("-k", f"https://{LOOPBACK}/") == "served"
+            told = reload(program, ini.replace("port = 80\n", "port = 81\n"))
+            assert f"{file}:8: [config www/web] port = 81: cannot listen on 127.0.0.1:81: ports below 1024 need" in told
+            assert "nothing was changed, what ran goes on" in told
+            assert curl(f"http://{LOOPBACK}/") == "served"
+            assert not answers(81)
+            assert "Traceback" not in program.output
             assert program.stop() == 0

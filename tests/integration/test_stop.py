@@ -124,7 +124,7 @@ def test_sighup_and_sigusr1_cost_nobody_a_connection(tmp_path: Path) -> None:
     talk = Conversation(tmp_path, "--logfile=balancer.log")
     talk.program.send(signal.SIGHUP)
     log = tmp_path / "balancer.log"
-    wait_until(lambda: "reloading is not available yet" in log.read_text(), "the answer to SIGHUP")
+    wait_until(lambda: "SIGHUP: reloaded" in log.read_text(), "the answer to SIGHUP")
     talk.program.send(signal.SIGUSR1)
     wait_until(lambda: (tmp_path / "balancer.log.1").exists(), "the log's rotation")
     talk.say(b"still here")
@@ -138,6 +138,14 @@ def test_sigusr1_in_the_foreground_costs_nobody_a_connection(tmp_path: Path) -> 
     wait_until(lambda: "there is no log file to rotate" in talk.program.output, "the answer to SIGUSR1")
     talk.say(b"still here")
     talk.close()
+
+
+def test_sighup_is_ignored_while_we_stop(talk: Conversation) -> None:
+    talk.program.send(signal.SIGTERM)
+    stops_listening(talk.program, talk.port)
+    talk.program.send(signal.SIGHUP)
+    wait_until(lambda: "SIGHUP: ignored, we are stopping" in talk.program.output, "the answer to SIGHUP")
+    talk.say(b"still here")
 
 
 @pytest.fixture

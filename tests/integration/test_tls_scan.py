@@ -1,21 +1,14 @@
-"""What a scanner finds in ``cipher_suite = recommended`` (R12): testssl.sh, which makes its own handshakes, byte by byte."""
+"""What a scanner finds at a running balancer with ``cipher_suite = recommended`` (R12): testssl.sh, which makes its own handshakes, byte by byte."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
-import trustme
-from OpenSSL import SSL
-
-from nodebalancer.certificates.contexts import make_context
-from nodebalancer.certificates.pair import pair_of
-from nodebalancer.model import CipherSuite
 
 pytestmark = pytest.mark.integration
 
@@ -41,14 +34,6 @@ EXPECTED = {
 }
 
 
-@attrs.frozen
-class OneContext:
-    only: SSL.Context
-
-    def context(self) -> SSL.Context:
-        return self.only
-
-
 def scan(port: int, directory: Path) -> list[dict[str, Any]]:
     """The findings about a server on 127.0.0.1: protocols, suites, forward secrecy, preferences, renegotiation, compression."""
     checks = ["--protocols", "--standard", "--pfs", "--server-preference", "--renegotiation", "--crime"]
@@ -60,11 +45,10 @@ def scan(port: int, directory: Path) -> list[dict[str, Any]]:
     return findings
 
 
-def test_a_scanner_finds_nothing_weak(tmp_path: Path, tls_server: Callable[[Any], int]) -> None:
-    # RSA, since suites without forward secrecy exist for it only.
-    issued = trustme.CA().issue_cert("www.example.org", key_type=trustme.KeyType.RSA)
-    pair = pair_of(issued.cert_chain_pems[0].bytes(), issued.private_key_pem.bytes())
-    findings = scan(tls_server(OneContext(make_context(pair, CipherSuite.RECOMMENDED, "www/secure"))), tmp_path)
+def test_a_scanner_finds_nothing_weak(tmp_path: Path, run_secured: Callable[[str], Iterator[Any]]) -> None:
+    for secured in run_secured("auto"):
+        # RSA, since suites without forward secrecy exist for it only.
+        findings = scan(secured.ports["rsa"], tmp_path)
     for one in findings:
         print(f"{one['id']:26} {one['severity']:8} {one['finding']}")  # noqa: T201 for the reader of the test's output
     found = {one["id"]: one["finding"] for one in findings}

@@ -8,6 +8,7 @@ import os
 import socket
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import pytest_twisted
@@ -45,10 +46,23 @@ async def test_the_demo_starts_nodes_then_tells_where_they_are_balanced(terminal
     assert all(answers(node.port) for node in nodes)
     demo.startService()
     welcome = os.read(read_end, 65536).decode()
-    assert all(f"http://{LOOPBACK}:{port}/" in welcome for port in ports(wanted).values())
+    assert all(f"://{LOOPBACK}:{port}/  protocol = {of.value}" in welcome for of, port in ports(wanted).items())
     assert f"curl http://{LOOPBACK}:{ports(wanted)[Protocol.HTTP]}/\n" in welcome
+    assert f"curl -k https://{LOOPBACK}:{ports(wanted)[Protocol.HTTPS]}/\n" in welcome
     await demo.stopService()
     assert not any(answers(node.port) for node in nodes)
+
+
+@pytest_twisted.ensureDeferred
+async def test_its_key_is_nobody_elses_and_goes_with_it(terminal: tuple[int, Launch]) -> None:
+    demo = Demo(reactor, terminal[1])
+    demo.privilegedStartService()
+    secure = next(demo.wanted()).nodebalancers["demo"].configs["secure"]
+    assert secure.ssl_cert == secure.ssl_key
+    file = Path(secure.ssl_key)
+    assert [path.stat().st_mode & 0o777 for path in (file, file.parent)] == [0o600, 0o700]
+    await demo.stopService()
+    assert not file.parent.exists()
 
 
 @pytest_twisted.ensureDeferred
@@ -56,7 +70,7 @@ async def test_each_attempt_is_on_other_ports(terminal: tuple[int, Launch]) -> N
     demo = Demo(reactor, terminal[1])
     demo.privilegedStartService()
     chosen = [port for wanted in demo.wanted() for port in ports(wanted).values()]
-    assert len(set(chosen)) == 2 * ATTEMPTS
+    assert len(set(chosen)) == 3 * ATTEMPTS
     await demo.stopService()
 
 

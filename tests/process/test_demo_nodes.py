@@ -8,8 +8,11 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.web.http import HTTPChannel
+from websockets.client import ClientProtocol
+from websockets.frames import Frame
+from websockets.uri import parse_uri
 
-from nodebalancer.process.demo_nodes import PIECE, SLOW_SECONDS, DemoNode, DemoSite, Pieces
+from nodebalancer.process.demo_nodes import PIECE, SAID_MAX, SLOW_SECONDS, DemoNode, DemoSite, Pieces
 
 
 class Client:
@@ -137,3 +140,79 @@ def test_a_client_that_leaves_stops_the_bytes() -> None:
     request = Request()
     Pieces(request, 10).stopProducing()
     assert request.calls == []
+
+
+class Guest(Client):
+    """A client in the chat of a node, seen by another WebSocket library than the node's."""
+
+    def __init__(self, site: DemoSite) -> None:
+        self.transport = StringTransport()
+        self.channel = site.buildProtocol(None)
+        self.channel.makeConnection(self.transport)
+        self.socket = ClientProtocol(parse_uri("ws://shop.example/chat"))
+        self.socket.send_request(self.socket.connect())
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """What the client has to send."""
+        for data in self.socket.data_to_send():
+            self.channel.dataReceived(data)
+
+    def say(self, line: str) -> None:
+        self.socket.send_text(line.encode())
+        self.pass_on()
+
+    def heard(self) -> list[bytes]:
+        """All messages since the last time."""
+        self.socket.receive_data(self.transport.value())
+        self.transport.clear()
+        return [bytes(event.data) for event in self.socket.events_received() if isinstance(event, Frame)]
+
+
+@pytest.fixture
+def site() -> DemoSite:
+    clock = Clock()
+    return DemoSite(DemoNode("demo-1", clock), reactor=clock)
+
+
+def test_whoever_is_on_the_same_node_hears_what_one_says(site: DemoSite) -> None:
+    first, second = Guest(site), Guest(site)
+    assert first.heard()[-1] == b"demo-1: welcome, you are one of 1 here"
+    assert second.heard()[-1] == b"demo-1: welcome, you are one of 2 here"
+    second.say("good morning")
+    assert first.heard() == [b"good morning"]
+    assert second.heard() == [b"good morning"]
+    first.say("x" * 5000)
+    assert [len(line) for line in second.heard()] == [SAID_MAX]
+
+
+def test_who_has_left_or_is_leaving_costs_nobody_the_chat(site: DemoSite) -> None:
+    guests = [Guest(site) for _ in range(3)]
+    for guest in guests:
+        guest.heard()
+    guests[1].socket.send_close(1000)
+    guests[1].pass_on()
+    guests[2].channel.connectionLost(_gone())
+    guests[0].say("anybody?")
+    assert guests[0].heard() == [b"anybody?"]
+
+
+def test_bytes_come_back(site: DemoSite) -> None:
+    guest = Guest(site)
+    guest.heard()
+    guest.socket.send_binary(PIECE)
+    guest.pass_on()
+    assert b"".join(guest.heard()) == PIECE
+    guest.socket.send_ping(b"still there?")
+    guest.pass_on()
+    assert guest.heard() == [b"still there?"]
+    guest.socket.send_pong(b"yes")
+    guest.pass_on()
+
+
+def test_the_chat_is_a_page_for_who_asks_for_no_upgrade() -> None:
+    status, head, body = Client().ask("GET /chat")
+    assert status == 200
+    assert b"Content-Type: text/html" in head
+    assert b"new WebSocket(" in body
+    assert Client().ask("HEAD /chat")[2] == b""

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from nodebalancer.fields import Address
-from nodebalancer.model import NodeBalancer, PortConfig, Settings
+from nodebalancer.health.monitor import IN_FLIGHT_MAX
+from nodebalancer.model import Check, Mode, NodeBalancer, PortConfig, Settings
 from nodebalancer.process.limits import Needs, limits, needs, raise_descriptors, shortage, source_ports_for
+from nodebalancer.testing.builders import config, node, nodebalancer, settings
 
 
 @pytest.fixture
@@ -34,17 +36,32 @@ def machine(tmp_path: Path, ports: str = "32768\t60999\n", reserved: str = "\n",
 
 def test_needs_are_those_of_all_nodebalancers_together() -> None:
     configs = {"a": PortConfig("a"), "b": PortConfig("b", port=81)}
-    settings = Settings(
+    both = Settings(
         nodebalancers={
             "www": NodeBalancer("www", configs, max_connections=100),
             "db": NodeBalancer("db", {"a": PortConfig("a")}, listen=("127.0.0.1",), max_connections=10),
         }
     )
-    assert Needs(connections=110, listeners=5) == needs(settings)
+    assert Needs(connections=110, listeners=5) == needs(both)
 
 
 def test_a_connection_needs_two_descriptors_and_some_are_kept_for_everything_else() -> None:
     assert Needs(100, 3).descriptors == 2 * 100 + 3 + 64
+    assert Needs(100, 3, 20).descriptors == 2 * 100 + 3 + 20 + 64
+
+
+def test_probes_have_descriptors_of_their_own_as_many_as_there_may_be_at_once() -> None:
+    nodes = [node(f"n{number}", mode=Mode.REJECT if number == 0 else Mode.ACCEPT) for number in range(10)]
+    some = config("a", *nodes), config("b", *nodes, check=Check.NONE, port=81)
+    assert needs(settings(nodebalancer("www", *some))).probes == 9
+    many = config("a", *(node(f"n{number}") for number in range(1000)))
+    assert needs(settings(nodebalancer("www", many))).probes == IN_FLIGHT_MAX
+
+
+def test_what_fits_is_what_probes_leave() -> None:
+    told = shortage(Needs(1000, 2, 256), 1000)
+    assert told is not None
+    assert told.startswith(f"1000 descriptors are enough for {(1000 - 2 - 256 - 64) // 2} of 1000 connections only")
 
 
 def test_a_connection_at_its_worst_has_two_full_buffers() -> None:

@@ -44,7 +44,8 @@ class System:
         self.handlers: dict[int, Any] = {}
         self.reactor = Reactor()
         end_now = partial(self.reactor.calls.append, "end now")
-        Signals(self.reactor, end_now, self.handlers.__setitem__, self.handler).install()
+        self.reloads: list[str] = []
+        Signals(self.reactor, end_now, self.reloads.append, self.handlers.__setitem__, self.handler).install()
 
     def handler(self, number: int) -> Any:
         return self.handlers.get(number, signal.SIG_DFL)
@@ -74,8 +75,17 @@ def test_a_signal_interrupts_nothing() -> None:
     assert system.reactor.calls == []
 
 
-def test_sighup_stops_nothing() -> None:
-    assert System().send(signal.SIGHUP) == []
+def test_sighup_reloads_and_stops_nothing() -> None:
+    system = System()
+    assert system.send(signal.SIGHUP) == []
+    assert system.reloads == ["SIGHUP"]
+
+
+def test_sighup_is_ignored_while_we_are_stopping() -> None:
+    system = System()
+    system.send(signal.SIGTERM)
+    assert system.send(signal.SIGHUP) == ["stop"]
+    assert system.reloads == []
 
 
 def test_our_handlers_outlive_those_that_the_reactor_sets_when_it_starts() -> None:
@@ -96,5 +106,5 @@ def test_a_signal_to_rotate_a_log_that_is_no_file_costs_nothing() -> None:
 def test_twistds_own_handler_for_its_log_stays() -> None:
     system = System()
     system.handlers[signal.SIGUSR1] = rotate = object()
-    Signals(system.reactor, lambda: None, system.handlers.__setitem__, system.handler).install()
+    Signals(system.reactor, lambda: None, print, system.handlers.__setitem__, system.handler).install()
     assert system.handlers[signal.SIGUSR1] is rotate

@@ -12,6 +12,7 @@ from twisted.application.service import IServiceCollection
 
 from nodebalancer.process.demo import Demo
 from nodebalancer.process.single import Balancer, ProcessWide
+from nodebalancer.process.systemd.notify import Systemd
 from nodebalancer.process.tap import DEFAULT_CONFIG, Options, makeService
 from nodebalancer.testing.nodes import LOOPBACK, answers, free_port
 
@@ -87,8 +88,98 @@ def test_check_prints_what_would_run_and_begins_nothing(ini: Path, capsys: pytes
     assert "[config www/web] http on 127.0.0.1:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flag", ["--check", "--plan"])
+def test_what_followers_see_is_told_with_its_line(ini: Path, ran: Path, flag: str) -> None:
+    ini.write_text(ini.read_text().replace("port =", "protocol = https\nssl_cert = none\nssl_key = none\nport ="))
+    assert f"{ini}:7: [config www/web] ssl_cert = none: there is no such file" in refused(flag, "--config", str(ini))
+
+
 def test_there_is_nothing_to_check_in_the_demo() -> None:
     assert "exclude each other" in refused("--check", "--demo")
+
+
+def test_there_is_nothing_to_plan_in_the_demo() -> None:
+    assert "exclude each other" in refused("--plan", "--demo")
+
+
+STATE = "[service]\nstate_dir = {state}\n"
+
+
+@pytest.fixture
+def ran(ini: Path, tmp_path: Path) -> Path:
+    """``last-good.ini`` as a start with the settings leaves it, which name it."""
+    ini.write_text(STATE.format(state=tmp_path) + ini.read_text())
+    last = tmp_path / "last-good.ini"
+    last.write_text(ini.read_text())
+    return last
+
+
+def planned(ini: Path, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    with pytest.raises(SystemExit) as ended:
+        typed("--plan", "--config", str(ini))
+    assert ended.value.code == 0
+    return [line.strip() for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_plan_tells_what_a_reload_would_change(ini: Path, ran: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    header, line = planned(ini, capsys)
+    assert header.startswith(f"compared with {ran}, which ran last (20")
+    assert line == "nothing would change"
+    ini.write_text(ini.read_text() + "b = 127.0.0.1:10\n")
+    assert planned(ini, capsys)[1:] == ["[nodes www/web] b is added: 127.0.0.1:10"]
+
+
+def test_a_plan_needs_to_know_what_runs(ini: Path, ran: Path) -> None:
+    ran.write_text("[nonsense]\n")
+    assert f"{ran}:1" in refused("--plan", "--config", str(ini))
+    ran.unlink()
+    assert refused("--plan", "--config", str(ini)).startswith(f"{ran}: there is no such file; every start and reload")
+
+
+def test_a_plan_of_a_bad_file_tells_its_problems(ini: Path, ran: Path) -> None:
+    ini.write_text(ini.read_text() + "b = nowhere\n")
+    assert "b = nowhere" in refused("--plan", "--config", str(ini))
+
+
+def test_a_broken_file_gives_way_to_what_ran_last_loudly(
+    ini: Path, ran: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ini.write_text(ini.read_text() + "b = nowhere\n")
+    assert "b = nowhere" in refused("--config", str(ini))
+    options = typed("--config", str(ini), "--or-last-good")
+    assert [len(s.nodebalancers["www"].configs["web"].nodes) for s in options.wanted()] == [1]
+    options.launch.started()
+    told = capfd.readouterr().err
+    assert "b = nowhere: expected ADDRESS:PORT" in told
+    assert f"{ini} CANNOT BE USED; starting from {ran}, which is what ran last" in told
+
+
+def test_settings_that_cannot_be_followed_give_way_to_what_ran_last(
+    ini: Path, ran: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ini.write_text(ini.read_text() + "b = 127.0.0.1:10\n")
+    options = typed("--config", str(ini), "--or-last-good")
+    wanted = options.wanted()
+    assert len(next(wanted).nodebalancers["www"].configs["web"].nodes) == 2
+    assert "CANNOT BE USED" not in capfd.readouterr().err
+    assert len(next(wanted).nodebalancers["www"].configs["web"].nodes) == 1
+    assert "CANNOT BE USED" in capfd.readouterr().err
+    options.launch.started()
+    assert list(typed("--config", str(ini)).wanted()) == [options.settings]
+
+
+def test_without_anything_that_ran_last_all_problems_are_told(
+    ini: Path, ran: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = typed("--config", str(ini), "--or-last-good")
+    ran.unlink()
+    assert len(list(options.wanted())) == 1
+    options.launch.started()
+    assert f"{ran}: there is no such file" in capfd.readouterr().err
+    ini.write_text(ini.read_text() + "b = nowhere\n")
+    told = refused("--config", str(ini), "--or-last-good")
+    assert "b = nowhere" in told
+    assert f"{ran}: there is no such file" in told
 
 
 def test_engines_that_do_not_exist_are_told_with_those_that_do() -> None:
@@ -137,7 +228,7 @@ def services(options: Options) -> list[type]:
 def test_one_tree_of_services_does_everything_and_has_nothing_open_yet(ini: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     options = typed("--config", str(ini))
-    assert services(options) == [ProcessWide, Balancer]
+    assert services(options) == [ProcessWide, Systemd, Balancer]
     assert len(os.listdir("/proc/self/fd")) == before
     assert options.settings is not None
     [config] = options.settings.nodebalancers["www"].configs.values()
@@ -145,4 +236,4 @@ def test_one_tree_of_services_does_everything_and_has_nothing_open_yet(ini: Path
 
 
 def test_the_demo_starts_its_nodes_before_it_balances_them() -> None:
-    assert services(typed("--demo")) == [ProcessWide, Demo, Balancer]
+    assert services(typed("--demo")) == [ProcessWide, Systemd, Demo, Balancer]

@@ -8,11 +8,15 @@ from typing import Any
 import attrs
 import pytest
 
+from nodebalancer.balancing.outcome import Outcome
+from nodebalancer.balancing.pool import Pool
 from nodebalancer.changes import plan
 from nodebalancer.errors import ListenError, Problem
 from nodebalancer.fields import Address
 from nodebalancer.model import NOTHING, Node, NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.proxy.connection import ClientSide
 from nodebalancer.proxy.listeners import Listeners
+from nodebalancer.testing.balancers import MemoryBalancer
 from nodebalancer.testing.exchanges import GET, OK, http, post, status_of
 from nodebalancer.testing.memory import MemoryEngine, MemoryNetwork
 from nodebalancer.transport.engine import Listener
@@ -310,3 +314,67 @@ def test_a_listener_is_what_the_seam_says() -> None:
     lb = http()
     listener: Listener = next(iter(lb.listeners._doors.values())).listener
     assert listener.address == Address("203.0.113.1", 80)
+
+
+def test_who_has_waited_at_the_cap_until_the_end_does_not_delay_it() -> None:
+    """A listener that closes serves its queue; when nobody is waited for any more, that is over too."""
+    lb = http(nodebalancer={"max_connections": 1})
+    clients = [lb.client(GET), lb.client(GET)]
+    done: list[Any] = []
+    lb.listeners.stop(0).addCallback(done.append)
+    lb.pump()
+    assert [client.was_reset for client in clients] == [True, True]
+    assert done == [None]
+    lb.check_at_rest()
+
+
+def test_clients_in_the_queue_of_a_config_that_is_removed_are_still_its_own() -> None:
+    """They are served, counted like all others, and waited for at the end."""
+    world = World()
+    both = config("a", port=80), config("b", port=81)
+    world.reload(www(*both, max_connections=1))
+    clients = []
+    for port in (80, 81):
+        clients.append(world.network.client(Address("203.0.113.1", port)))
+        clients[-1].send(GET)
+        world.network.pump()
+    assert world.listeners.open_connections == 1
+    world.reload(www(both[0], max_connections=1))
+    world.network.pump()
+    assert (len(world.nodes), world.listeners.open_connections) == (2, 2)
+    world.reload(www(both[0], max_connections=1, client_max_connections=5))
+    for node in world.nodes:
+        node.send(OK)
+    world.network.advance(3)
+    assert [status_of(client.received) for client in clients] == [200, 200]
+    [gate] = world.listeners.gates.values()
+    assert (gate.open, gate.counts.clients, world.listeners.open_connections) == (0, 0, 0)
+
+
+def test_what_is_found_out_about_a_node_that_is_gone_is_nobodys() -> None:
+    lb = http()
+    for path in (("www", "main", "gone"), ("www", "gone", "n1"), ("gone", "main", "n1")):
+        lb.listeners.probed(path, 0, False, "HTTP 503", 1, 1)
+        lb.listeners.resolved(path, None, "name not resolved")
+    assert lb.statuses() == "Unknown"
+
+
+def test_connections_that_were_not_served_are_told_of_with_the_node_they_had() -> None:
+    told: list[tuple[str, str, str, str]] = []
+
+    def tell(path: str, pool: Pool, connection: ClientSide, outcome: Outcome) -> None:
+        node = "" if connection.member is None else connection.member.node.name
+        told.append((path, connection.peer, node, outcome.word))
+
+    lb = MemoryBalancer(Protocol.TCP)
+    lb.live.unserved = tell
+    served = lb.client(b"x")
+    lb.node().half_close()
+    served.half_close()
+    lb.pump()
+    assert told == []
+    lb.client(b"x")
+    lb.node().reset()
+    lb.pump()
+    assert told == [("www/main", "198.51.100.1", "n1", "cut_short")]
+    lb.check_at_rest()

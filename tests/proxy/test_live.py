@@ -3,56 +3,47 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import cast
 
 import pytest
-from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
 from nodebalancer.model import Protocol
 from nodebalancer.proxy.live import HTTPDate
 from nodebalancer.testing.balancers import NODES, MemoryBalancer
 from nodebalancer.testing.exchanges import CHUNKED, GET
+from nodebalancer.testing.logs import logged
 
 
 def test_a_dead_node_under_load_does_not_fill_the_log() -> None:
     """One line for each node in ten seconds, however many clients come."""
-    lines: list[LogEvent] = []
-    observer = cast(ILogObserver, lines.append)
-    lb = MemoryBalancer(Protocol.TCP, 2)
+    lb = MemoryBalancer(Protocol.TCP, 2, check_passive=False)
     lb.network.fail(NODES[0], errno.ECONNREFUSED)
-    globalLogPublisher.addObserver(observer)
-    try:
+    with logged("[nodes www/main] n1") as lines:
         for _ in range(20):
             lb.client(b"x")
-        first = [line for line in lines if line.get("name") == "n1"]
-        assert len(first) == 1
-        assert formatEvent(first[0]) == "[nodes www/main] n1 (10.0.0.1:8080) cannot be reached: connection refused"
+        assert lines == ["[nodes www/main] n1 (10.0.0.1:8080) cannot be reached: connection refused"]
         lb.advance(11)
         for _ in range(20):
             lb.client(b"x")
-        assert len([line for line in lines if line.get("name") == "n1"]) == 2
-    finally:
-        globalLogPublisher.removeObserver(observer)
+        assert len(lines) == 2
 
 
-def lines_of(lb: MemoryBalancer, happen: Callable[[], object]) -> list[str]:
-    """What is logged while something happens."""
-    lines: list[LogEvent] = []
-    observer = cast(ILogObserver, lines.append)
-    globalLogPublisher.addObserver(observer)
-    try:
-        happen()
-    finally:
-        globalLogPublisher.removeObserver(observer)
-    return [formatEvent(line) for line in lines if line.get("path") == lb.live.path]
+def test_a_failure_that_takes_the_node_out_is_told_by_its_status_alone() -> None:
+    lb = MemoryBalancer(Protocol.TCP, 2)
+    lb.network.fail(NODES[0], errno.ECONNREFUSED)
+    with logged() as lines:
+        for _ in range(20):
+            lb.client(b"x")
+    assert lb.live.pool.members["n1"].reason == "a connection failed: connection refused"
+    assert lines == []
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EADDRNOTAVAIL])
 def test_a_fault_of_ours_says_that_the_node_is_not_to_blame(number: int) -> None:
     lb = MemoryBalancer(Protocol.TCP, 1)
     lb.network.fail(NODES[0], number)
-    (line,) = lines_of(lb, lambda: lb.client(b"x"))
+    with logged() as lines:
+        lb.client(b"x")
+    (line,) = lines
     assert "a fault of this machine, not the node's" in line
 
 
@@ -62,7 +53,9 @@ def test_a_node_that_speaks_no_http_is_named_and_counted(sent: bytes) -> None:
     lb = MemoryBalancer(Protocol.HTTP, 1)
     lb.client(GET)
     lb.node().send(sent)
-    (line,) = lines_of(lb, lb.pump)
+    with logged() as lines:
+        lb.pump()
+    (line,) = lines
     assert line.startswith("[nodes www/main] n1 (10.0.0.1:8080) answered what is no HTTP response (")
     assert "RFC 9112" in line
     assert sum(lb.live.counters.refused_by_rule.values()) == 1

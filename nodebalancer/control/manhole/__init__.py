@@ -1,0 +1,1 @@
+"""The shell: Python and commands inside the running process, over SSH."""

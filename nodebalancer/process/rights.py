@@ -1,0 +1,67 @@
+"""What a reload can no longer do once twistd's ``--uid`` has given up root's rights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from nodebalancer.model import NodeBalancer, PortConfig, Protocol, Settings
+
+NET_BIND_SERVICE: Final = 10
+"""The capability to bind ports below 1024 (capabilities(7))."""
+
+
+def lost(settings: Settings, path: str) -> Iterator[str]:
+    """A sentence for each thing that the start could do and that we, as the user we are now, cannot do again.
+
+    Args:
+        settings: What runs.
+        path: Their file.
+    """
+    if not _may(path, os.R_OK):
+        yield f"{path} cannot be read by user {os.geteuid()}: reloads will be refused"
+    elif not (_may(path, os.W_OK) and _may(os.path.dirname(os.path.realpath(path)), os.W_OK)):
+        yield f"{path} cannot be written by user {os.geteuid()}: only reloads can change what runs"
+    if not may_bind_low_ports():
+        yield (
+            f"ports below {low_ports_end()} cannot be bound by user {os.geteuid()}: those that are open stay, a reload "
+            "that wants another one will be refused"
+        )
+    for nodebalancer in settings.nodebalancers.values():
+        for config in nodebalancer.configs.values():
+            yield from _keys(nodebalancer, config)
+
+
+def _keys(nodebalancer: NodeBalancer, config: PortConfig) -> Iterator[str]:
+    """``ssl_cert`` and ``ssl_key`` only: what lies in ``ssl_cert_dir`` is told by the certificates when it is read again."""
+    if config.protocol is Protocol.HTTPS:
+        for key in ("ssl_cert", "ssl_key"):
+            if not _may(getattr(config, key), os.R_OK):
+                yield (
+                    f"[config {nodebalancer.name}/{config.name}] {key} = {getattr(config, key)}: cannot be read by user "
+                    f"{os.geteuid()}: what was read stays in use, a renewed one takes a restart"
+                )
+
+
+def _may(path: str, what: int) -> bool:
+    return os.access(path, what, effective_ids=os.access in os.supports_effective_ids)
+
+
+def may_bind_low_ports() -> bool:
+    """Whether we have the capability, or need none."""
+    if low_ports_end() <= 1:
+        return True
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> NET_BIND_SERVICE & 1)
+    return os.geteuid() == 0
+
+
+def low_ports_end() -> int:
+    """The first port that anybody may bind."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except (OSError, ValueError):
+        return 1024

@@ -1,0 +1,1 @@
+"""What systemd gives us and is told: listening sockets, readiness, signs of life."""
