@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import resource
 import shlex
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -15,7 +17,10 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks import chart, machine, nodes
+import attrs
+from OpenSSL import SSL
+
+from benchmarks import certificates, chart, machine, nodes
 from benchmarks.contestants import Stable
 from benchmarks.disciplines import ALL, FULL, QUICK, Discipline, Plan
 from benchmarks.figures import Sample, rows
@@ -51,6 +56,12 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def disciplines(options: argparse.Namespace, plan: Plan) -> list[Discipline]:
     """What to run: what was asked for, or everything that the plan has rounds for."""
+    if options.contestants is not None:  # nobody who was asked for is left out
+        return [attrs.evolve(d, without=()) for d in _of(options, plan)]
+    return _of(options, plan)
+
+
+def _of(options: argparse.Namespace, plan: Plan) -> list[Discipline]:
     if options.only is None:
         return [d for d in ALL if plan.rounds[d.name]]
     asked = options.only.split(",")
@@ -90,7 +101,9 @@ def measured(chosen: list[Discipline], names: list[str], plan: Plan) -> list[Sam
         directory = Path(name)
         directory.chmod(0o755)  # nginx started by root works as another user
         with nodes.running(cores.nodes, directory, ROOT) as web:
-            stable = Stable(web, cores.balancer, directory, Revisions(ROOT, directory))
+            https = any(d.https for d in chosen)
+            revisions = Revisions(ROOT, directory)
+            stable = Stable(web, cores.balancer, directory, revisions, certificates.write(directory), https)
             try:
                 return list(Run(stable, Clients(cores.clients, ROOT), names).samples(chosen, plan))
             except StartError as error:
@@ -106,6 +119,7 @@ def about(seconds: float, others: float) -> dict[str, str]:
         "Ours": Revisions(ROOT, ROOT).describe(),
         "Versions": f"{_first('haproxy', '-v')}; {_first('nginx', '-v')}; Python {sys.version.split()[0]}, "
         f"Twisted {version('twisted')}",
+        "OpenSSL": f"haproxy: {_openssl('haproxy', '-vv')}; nginx: {_openssl('nginx', '-V')}; ours: {_version(SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode())}; clients: {_version(ssl.OPENSSL_VERSION)}",
         "Machine": f"{machine.processor()}; balancer on core {cores.balancer}, clients on {cores.clients}, nodes on {cores.nodes}; load average before the run {others:.1f}",
     }
 
@@ -115,6 +129,18 @@ def _first(*argv: str) -> str:
     said = subprocess.run(argv, capture_output=True, text=True, check=False)
     line = (said.stdout + said.stderr).strip().splitlines()[0]
     return line.removeprefix("nginx version: ").partition(" 20")[0]
+
+
+def _openssl(*argv: str) -> str:
+    """The version of OpenSSL that a program runs on; both of these say it last."""
+    said = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return _version(said.stdout + said.stderr)
+
+
+def _version(text: str) -> str:
+    """The last version of OpenSSL that a text names."""
+    found = re.findall(r"OpenSSL (\d[\w.]*)", text)
+    return str(found[-1]) if found else "not told"
 
 
 def _become_able() -> None:

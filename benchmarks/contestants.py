@@ -1,7 +1,8 @@
 """The balancers that are compared, and how each is started.
 
 All do the same work, as ``setups`` says: one process on one core, round robin over the same two nodes, no keep-alive on
-either side, X-Forwarded-For and X-Forwarded-Proto set in http, time-outs and limits on, no access log.
+either side, X-Forwarded-For and X-Forwarded-Proto set in http, time-outs and limits on, no access log; https with the same
+certificates, TLS 1.2 and 1.3, tickets and a session cache.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Contestant:
         name: ``haproxy``, ``nginx``, ``epoll``, …; ours perhaps with a revision: ``epoll@v0.1``.
         program: Its process or processes.
         ports: Where it listens: ``tcp``, ``http``, ``bulk_tcp`` and ``bulk_http`` lead to the web nodes, ``echo`` (tcp)
-            to the echo.
+            to the echo, ``ecdsa`` and ``rsa`` (https) to the web nodes.
     """
 
     name: str
@@ -60,12 +61,16 @@ class Stable:
         core: Where they run: all on the same core, one of them busy at a time.
         directory: For their settings and logs.
         revisions: The checkout and older trees of it.
+        certificates: Files with certificate and key, by kind.
+        https: Whether ours is given https; older revisions do not know it.
     """
 
     nodes: Nodes
     core: int
     directory: Path
     revisions: Revisions
+    certificates: Mapping[str, Path]
+    https: bool
 
     @contextmanager
     def running(self, name: str) -> Iterator[Contestant]:
@@ -74,7 +79,7 @@ class Stable:
         Raises:
             StartError: It does not run here; caught by ``__main__``.
         """
-        ports = {"tcp": free_port(), "http": free_port(), "echo": free_port()}
+        ports = {name: free_port() for name in ("tcp", "http", "echo", *self.certificates)}
         kind, _, revision = name.removesuffix(AGAIN).partition("@")
         if kind in OURS:
             program = self._ours(name, kind, ports, self.revisions.tree(revision))
@@ -84,7 +89,7 @@ class Stable:
             ports |= {"bulk_tcp": free_port(), "bulk_http": free_port()}
             program = self._haproxy(name, ports, "tune.pipesize 1048576" if kind == PIPES else "")
         with program:
-            program.wait_for(ports.values())
+            program.wait_for(port for of, port in ports.items() if self.https or of not in self.certificates)
             yield Contestant(name, program, {"bulk_tcp": ports["tcp"], "bulk_http": ports["http"], **ports})
 
     def _haproxy(self, name: str, ports: Mapping[str, int], pipes: str) -> Program:
@@ -99,6 +104,9 @@ class Stable:
 
     def _ours(self, name: str, engine: str, ports: Mapping[str, int], tree: Path) -> Program:
         config = self._configured("nodebalancer.ini", name, ports)
+        if self.https:
+            with config.open("a") as file:
+                file.write(self._configured("nodebalancer-https.ini", name, ports).read_text())
         twistd = [str(Path(sys.executable).with_name("twistd")), "-n", "--pidfile=", "nodebalancer"]
         options = ["--engine", engine, "--config", str(config)]
         return Program(name, twistd + options, self.core, self.directory, {"PYTHONPATH": str(tree)})
@@ -114,5 +122,6 @@ class Stable:
             web_2=self.nodes.web[1],
             echo_node=self.nodes.echo,
             **ports,
+            **{f"{kind}_pem": path for kind, path in self.certificates.items()},
             **more,
         )

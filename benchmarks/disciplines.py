@@ -39,15 +39,43 @@ class Plan:
 
     def with_rounds(self, rounds: int) -> Plan:
         """As many rounds of all that is noisy; memory and concurrent connections are not."""
-        few = {name: min(rounds, self.rounds[name]) for name in ("memory", "concurrent")}
+        few = {name: min(rounds, self.rounds[name]) for name in ("memory", "memory-tls", "concurrent")}
         return attrs.evolve(self, rounds={**dict.fromkeys(self.rounds, rounds), **few})
 
 
+HTTPS = ("https-resumed-ecdsa", "https-resumed-rsa", "https-full-ecdsa", "https-full-rsa")
+
 FULL = Plan(
-    0.6, 3, 0.8, {"tcp": 12, "http": 12, "bulk-tcp": 4, "bulk-http": 4, "latency": 5, "memory": 2, "concurrent": 1}
+    0.6,
+    3,
+    0.8,
+    {
+        "tcp": 12,
+        "http": 12,
+        **dict.fromkeys(HTTPS, 6),
+        "bulk-tcp": 4,
+        "bulk-http": 4,
+        "latency": 5,
+        "memory": 2,
+        "memory-tls": 1,
+        "concurrent": 1,
+    },
 )
 QUICK = Plan(
-    0.4, 1, 0.6, {"tcp": 3, "http": 3, "bulk-tcp": 2, "bulk-http": 2, "latency": 2, "memory": 1, "concurrent": 0}
+    0.4,
+    1,
+    0.6,
+    {
+        "tcp": 3,
+        "http": 3,
+        **{name: 2 if name.endswith("ecdsa") else 0 for name in HTTPS},
+        "bulk-tcp": 2,
+        "bulk-http": 2,
+        "latency": 2,
+        "memory": 1,
+        "memory-tls": 0,
+        "concurrent": 0,
+    },
 )
 
 
@@ -64,6 +92,8 @@ class Discipline:
         fresh: Whether each sample needs a process that has done nothing before.
         twin: Whether the reference's second copy takes part.
         counts: What ``Sample.rate`` counts.
+        https: Whether contestants have to listen for https.
+        without: Contestants who take no part unless the command names them, to save time.
     """
 
     name: str
@@ -74,6 +104,8 @@ class Discipline:
     fresh: bool = False
     twin: bool = True
     counts: str = "requests"
+    https: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def group(self) -> str:
@@ -84,6 +116,14 @@ class Discipline:
 def _requests(name: str) -> Callable[[Contestant, Clients, Plan], Sample]:
     def measure(contestant: Contestant, clients: Clients, plan: Plan) -> Sample:
         return _cost(name, contestant, lambda: clients.many(contestant.ports[name], plan.seconds), 1e-3)
+
+    return measure
+
+
+def _secure(name: str, kind: str, *, resume: bool) -> Callable[[Contestant, Clients, Plan], Sample]:
+    def measure(contestant: Contestant, clients: Clients, plan: Plan) -> Sample:
+        port = contestant.ports[kind]
+        return _cost(name, contestant, lambda: clients.secure(port, plan.seconds, resume=resume), 1e-3)
 
     return measure
 
@@ -124,20 +164,22 @@ def _latency(contestant: Contestant, clients: Clients, plan: Plan) -> Sample:
     return attrs.evolve(sample, value=sample.p99)
 
 
-def _memory(contestant: Contestant, clients: Clients, _plan: Plan) -> Sample:
-    with clients.idle(contestant.ports["echo"], FIRST_CONNECTIONS) as first:
-        opened = first.open()
-        before = contestant.program.resident()
-        after, faults = _held(contestant, clients, IDLE_CONNECTIONS)
-    if opened < FIRST_CONNECTIONS:
-        faults = f"lost {FIRST_CONNECTIONS - opened} while opening"
-    value = (after - before) / IDLE_CONNECTIONS
-    return Sample("memory", contestant.name, 0, value, resident=after, faults=faults)
+def _memory(name: str, port: str, client: str) -> Callable[[Contestant, Clients, Plan], Sample]:
+    def measure(contestant: Contestant, clients: Clients, _plan: Plan) -> Sample:
+        with clients.idle(contestant.ports[port], FIRST_CONNECTIONS, client) as first:
+            opened = first.open()
+            before = contestant.program.resident()
+            after, faults = _held(contestant, clients, IDLE_CONNECTIONS, port, client)
+        if opened < FIRST_CONNECTIONS:
+            faults = f"lost {FIRST_CONNECTIONS - opened} while opening"
+        return Sample(name, contestant.name, 0, (after - before) / IDLE_CONNECTIONS, resident=after, faults=faults)
+
+    return measure
 
 
 def _concurrent(contestant: Contestant, clients: Clients, _plan: Plan) -> Sample:
     begin = time.monotonic()
-    resident, faults = _held(contestant, clients, CONCURRENT_CONNECTIONS)
+    resident, faults = _held(contestant, clients, CONCURRENT_CONNECTIONS, "echo", "idle_client")
     seconds = time.monotonic() - begin
     return Sample(
         "concurrent",
@@ -150,9 +192,9 @@ def _concurrent(contestant: Contestant, clients: Clients, _plan: Plan) -> Sample
     )
 
 
-def _held(contestant: Contestant, clients: Clients, count: int) -> tuple[int, str]:
+def _held(contestant: Contestant, clients: Clients, count: int, port: str, client: str) -> tuple[int, str]:
     """Resident bytes while ``count`` idle connections are open, and how many were lost."""
-    with clients.idle(contestant.ports["echo"], count) as idle:
+    with clients.idle(contestant.ports[port], count, client) as idle:
         opened = idle.open()
         resident = contestant.program.resident()
         alive = idle.alive()
@@ -160,9 +202,27 @@ def _held(contestant: Contestant, clients: Clients, count: int) -> tuple[int, st
     return resident, lost
 
 
+SLOWER = ("nginx", "reactor")
+"""Who takes part in TCP and HTTP already."""
+
+RESUMED, FULL_HANDSHAKES = "≤ 1.0, goal ≤ 0.9", "≤ 1.1, goal ≤ 1.0"
+
 ALL = (
     Discipline("tcp", "TCP, CPU a connection", "µs", "≤ 1.25, goal < 1.0", _requests("tcp"), counts="connections"),
     Discipline("http", "HTTP, CPU a request", "µs", "≤ 1.35, goal < 1.0", _requests("http")),
+    *(
+        Discipline(
+            f"https-{how}-{kind}",
+            f"HTTPS, {title}, {key}, CPU a request",
+            "µs",
+            bar,
+            _secure(f"https-{how}-{kind}", kind, resume=how == "resumed"),
+            https=True,
+            without=SLOWER,
+        )
+        for how, title, bar in (("resumed", "resumed", RESUMED), ("full", "full handshakes", FULL_HANDSHAKES))
+        for kind, key in (("ecdsa", "ECDSA P-256"), ("rsa", "RSA-2048"))
+    ),
     Discipline("bulk-tcp", "Bulk TCP, CPU a GB", "ms", "≤ 0.9, goal ≤ 0.7", _bulk("bulk-tcp"), counts="bytes"),
     Discipline("bulk-http", "Bulk HTTP body, CPU a GB", "ms", "≤ 0.9, goal ≤ 0.7", _bulk("bulk-http"), counts="bytes"),
     Discipline("latency", "HTTP, p99 latency at half of the maximum", "µs", "≤ 1.5, goal ≤ 1.0", _latency),
@@ -171,9 +231,21 @@ ALL = (
         "Memory an idle TCP connection",
         "bytes",
         "≤ 4,096, goal ≤ 2,048 bytes",
-        _memory,
+        _memory("memory", "echo", "idle_client"),
         fresh=True,
         counts="",
+    ),
+    Discipline(
+        "memory-tls",
+        "Memory an idle TLS connection",
+        "bytes",
+        "to be stated",
+        _memory("memory-tls", "ecdsa", "tls_idle_client"),
+        fresh=True,
+        twin=False,
+        counts="",
+        https=True,
+        without=SLOWER,
     ),
     Discipline(
         "concurrent",
@@ -186,4 +258,4 @@ ALL = (
         counts="connections",
     ),
 )
-"""In the order in which they run. A row for https is one more entry here, a port more in ``contestants`` and ``setups``."""
+"""In the order in which they run."""

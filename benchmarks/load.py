@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from benchmarks.programs import pinned
 
 PATIENCE = 60.0
 """Seconds after which a client is ended, whatever it waits for."""
+
+CLIENTS_OPENSSL = Path(__file__).parent / "setups" / "clients-openssl.cnf"
+"""How clients agree on keys: in the same way with all contestants, whatever they could do best."""
 
 _UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 6e7}
 _FAULTS = (r"Socket errors: (.*)", r"(Non-2xx or 3xx responses: \d+)")
@@ -64,6 +68,12 @@ class Clients:
             wrk.send_signal(signal.SIGINT)
             return read_wrk(wrk.communicate(timeout=PATIENCE)[0])
 
+    def secure(self, port: int, seconds: float, *, resume: bool) -> Load:
+        """As many requests over TLS as 64 clients get answered, one request a connection; all but the first resume, or none."""
+        options = [str(port), str(seconds), "resumed" if resume else "full"]
+        argv = [sys.executable, "-m", "benchmarks.tls_client", *options]
+        return read_secure(self._run(argv, {"OPENSSL_CONF": str(CLIENTS_OPENSSL)}), resume=resume)
+
     def bulk(self, port: int, copies: int) -> Load:
         """``copies`` downloads of the bulk file, one after the other (curl)."""
         url = f"http://127.0.0.1:{port}/bulk?[1-{copies}]"
@@ -83,9 +93,9 @@ class Clients:
         return Load(len(seen["latencies"]), seen["seconds"], p50, p99, f"lost {lost}" if lost else "")
 
     @contextmanager
-    def idle(self, port: int, count: int) -> Iterator[IdleClients]:
-        """``count`` connections to an echo, open while the context lasts."""
-        argv = [sys.executable, "-m", "benchmarks.idle_client", str(port), str(count)]
+    def idle(self, port: int, count: int, client: str = "idle_client") -> Iterator[IdleClients]:
+        """``count`` connections, open while the context lasts; to an echo, or over TLS with ``tls_idle_client``."""
+        argv = [sys.executable, "-m", f"benchmarks.{client}", str(port), str(count)]
         with subprocess.Popen(
             pinned(self.core, argv), cwd=self.root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
@@ -94,9 +104,15 @@ class Clients:
             finally:
                 process.kill()
 
-    def _run(self, argv: list[str]) -> str:
+    def _run(self, argv: list[str], environment: Mapping[str, str] | None = None) -> str:
         done = subprocess.run(
-            pinned(self.core, argv), cwd=self.root, stdout=subprocess.PIPE, text=True, timeout=PATIENCE, check=False
+            pinned(self.core, argv),
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            env={**os.environ, **(environment or {})},
         )
         return done.stdout
 
@@ -122,6 +138,19 @@ class IdleClients:
         """The number it prints; 0 when it has ended before."""
         assert self._process.stdout is not None
         return int(json.loads(self._process.stdout.readline() or "{}").get(key, 0))
+
+
+def read_secure(text: str, *, resume: bool) -> Load:
+    """What ``tls_client`` printed; a handshake of the wrong kind is a fault."""
+    seen = json.loads(text or "{}")
+    count = seen.get("count", 0)
+    faults = [f"lost {number} {how}" for how, number in seen.get("lost", {}).items()]
+    if not count:
+        return Load(0, 0.0, faults="; ".join(["nothing was answered", *faults]))
+    expected = count - 1 if resume else 0
+    if seen["resumed"] != expected:
+        faults.append(f"{seen['resumed']} of {count} handshakes were resumed")
+    return Load(count, seen["seconds"], faults="; ".join(faults))
 
 
 def read_wrk(text: str) -> Load:

@@ -67,12 +67,15 @@ class Run:
 
     def _warm(self, running: dict[str, Contestant], disciplines: Sequence[Discipline]) -> None:
         """Let caches fill and Python specialise its code."""
-        groups = {d.group for d in disciplines}
         for contestant in running.values():
+            groups = {d.group for d in disciplines if _takes_part(contestant.name, d)}
             if groups & {"tcp", "bulk"}:
                 self.clients.many(contestant.ports["tcp"], WARM_SECONDS)
             if groups & {"http", "bulk", "latency"}:
                 self.clients.many(contestant.ports["http"], WARM_SECONDS)
+            if "https" in groups:
+                for kind in self.stable.certificates:
+                    self.clients.secure(contestant.ports[kind], WARM_SECONDS, resume=False)
 
     def _half_of_maximum(self, reference: Contestant) -> float:
         loads = [self.clients.many(reference.ports["http"], CALIBRATION_SECONDS) for _ in range(CALIBRATIONS)]
@@ -101,6 +104,8 @@ class Run:
 
 
 def _takes_part(name: str, discipline: Discipline) -> bool:
+    if name in discipline.without:
+        return False
     return (discipline.twin or not name.endswith(AGAIN)) and (discipline.group == "bulk" or name != PIPES)
 
 

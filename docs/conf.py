@@ -11,7 +11,7 @@ author = "The nodebalancer authors"
 project_copyright = author
 version = release = version_of("nodebalancer")
 
-extensions = ["ini_reference"]
+extensions = ["exchange_states", "ini_reference"]
 exclude_patterns = ["_build"]
 highlight_language = "none"
 nitpicky = True

@@ -177,8 +177,18 @@ class TLSTransport(EpollTransport):
         if data is None:
             self._pending &= ~HELD
             if self._codec.prompt:
-                self._send_pending()
+                self._reply()
         return data
+
+    def _reply(self) -> None:
+        """OpenSSL may have an answer to what has come: to a client of TLS 1.2 that asks again and again for another handshake, and
+        reads no refusal of it, there is none for ever.
+        """
+        data = self._codec.take()
+        if data and self._phase < BROKEN:
+            EpollTransport.send(self, data)
+            if self._unsent is not None and self._unsent.bytes > 4 * BUFFER_BYTES:
+                self._lose(CORRUPT)
 
     # The handshake.
 
