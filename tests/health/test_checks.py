@@ -80,3 +80,18 @@ def test_patterns_that_are_none_are_problems_with_their_places() -> None:
         "not a regular expression (PCRE): missing closing parenthesis (at character 2)"
     )
     assert problem.spot == ("config www/web", "check_body")
+
+
+def test_probes_come_from_where_traffic_comes_from() -> None:
+    """The first address of the node's family: a node that lets no other in is not DOWN for that."""
+    made = check(check=Check.CONNECTION, outgoing_address=("2001:db8::1", "192.0.2.9", "192.0.2.10"))
+    assert made.source_for("192.0.2.1") == "192.0.2.9"
+    assert made.source_for("2001:db8::2") == "2001:db8::1"
+    assert check(check=Check.CONNECTION).source_for("192.0.2.1") is None
+
+
+def test_a_node_that_moves_is_another_one_though_it_is_probed_where_it_was() -> None:
+    """So that its first probe comes at once."""
+    fields: dict[str, Any] = {"check": Check.CONNECTION, "check_port": 9000}
+    moved = node(address=Address(NODE_ADDRESS.host, NODE_ADDRESS.port + 1))
+    assert check_of(config(**fields), node()) != check_of(config(**fields), moved)

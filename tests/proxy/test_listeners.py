@@ -378,3 +378,23 @@ def test_connections_that_were_not_served_are_told_of_with_the_node_they_had() -
     lb.pump()
     assert told == [("www/main", "198.51.100.1", "n1", "cut_short")]
     lb.check_at_rest()
+
+
+def test_a_full_gate_stays_shut_when_an_abandoned_reload_opens_its_listener_again() -> None:
+    """A wildcard was to take the place of the specific address, so that had to be closed."""
+    world = World()
+    now = www(config(), max_connections=1)
+    assert world.reload(now) == []
+    address = Address("203.0.113.1", 80)
+    first = world.network.client(address)
+    first.send(GET)
+    world.network.pump()
+    assert world.prepare(www(config(), listen=("0.0.0.0",), max_connections=1)) == []
+    world.listeners.abandon()
+    second = world.network.client(address)
+    second.send(GET)
+    world.network.pump()
+    assert world.listeners.open_connections == 1
+    first.reset()
+    world.network.pump()
+    assert len(world.nodes) == 2
