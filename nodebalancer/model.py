@@ -218,11 +218,7 @@ class PortConfig:
         "Longest time in seconds until a node without probes is tried again.",
         row="R18",
     )
-    slow_start: int = key(
-        Integer(0, 3600, "seconds"),
-        0,
-        "Seconds in which a node that came up gets to its full weight; 0: at once.",
-    )
+    slow_start: int = key(Integer(0, 3600, "seconds"), 0, "Seconds until a node that came up has its full weight.")
 
     timeout_request: int = key(Integer(1, 3600, "seconds"), 10, "Seconds a client has for its whole request head.")
     timeout_connect: int = key(Integer(1, 3600, "seconds"), 3, "Seconds a node has to accept a connection.")
@@ -331,9 +327,7 @@ class Service:
 
     workers: int = key(Integer(1, 1024), 1, "Processes that carry traffic.", available=only(1))
     state_dir: str = key(Text(), "/var/lib/nodebalancer", "Directory for what is learnt: ids, statistics, keys.")
-    cookie_key_file: str = key(
-        Text(), "", "File with the key of cookies, for several balancers; default: cookie.key in state_dir.", row="R16"
-    )
+    cookie_key_file: str = key(Text(), "", "File with the key of cookies; default: cookie.key in state_dir.", row="R16")
     access_log: str = key(
         Text(), "", "File of the access log; - for standard output, empty for none.", available=only("")
     )
