@@ -15,8 +15,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from nodebalancer.proxy import http, tcp
+from nodebalancer.proxy import tcp
 from nodebalancer.proxy.connection import HAPPENINGS, IGNORE, NEVER, Row
+from nodebalancer.proxy.http import client
 
 
 def states_text() -> str:
@@ -25,8 +26,8 @@ def states_text() -> str:
     Raises:
         KeyError: A state without a description; ends the build of the docs.
     """
-    described = {**descriptions(tcp, "tunnel_"), **descriptions(http)}
-    return "".join(_state(name, row, described[name]) for name, row in http.STATES.items())
+    described = {**descriptions(tcp, "tunnel_"), **descriptions(client)}
+    return "".join(_state(name, row, described[name]) for name, row in client.STATES.items())
 
 
 def descriptions(module: ModuleType, prefix: str = "") -> dict[str, str]:

@@ -14,7 +14,7 @@ import attrs
 
 from nodebalancer.certificates.pem import has_key
 from nodebalancer.errors import CertificateError
-from nodebalancer.wire.http1_lines import escaped
+from nodebalancer.wire.http1.lines import escaped
 
 BYTES_MOST = 2**20
 """Of one file. A certificate with its chain has some 5 KiB."""

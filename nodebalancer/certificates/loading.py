@@ -20,7 +20,7 @@ from nodebalancer.certificates.names import ContextsByName, contexts_by_name, co
 from nodebalancer.certificates.pair import Pair, pair_of
 from nodebalancer.errors import CertificateError
 from nodebalancer.model import CipherSuite, PortConfig
-from nodebalancer.wire.http1_lines import escaped
+from nodebalancer.wire.http1.lines import escaped
 
 Recipe = tuple[CipherSuite, bool]
 """What a context depends on besides its pair: the suite, and whether clients choose by name."""

@@ -11,7 +11,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
 from nodebalancer.certificates.pem import Key, certificates_in, key_in
 from nodebalancer.errors import CertificateError
-from nodebalancer.wire.http1_lines import escaped
+from nodebalancer.wire.http1.lines import escaped
 
 DAY = 86400
 

@@ -24,8 +24,8 @@ from nodebalancer.errors import DialError, MessageError
 from nodebalancer.fields import Address
 from nodebalancer.health.checks import NodeCheck
 from nodebalancer.transport.engine import Dial, Engine
-from nodebalancer.wire.http1_body import ChunkedReader
-from nodebalancer.wire.http1_head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+from nodebalancer.wire.http1.body import ChunkedReader
+from nodebalancer.wire.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 
 BODY_BYTES_MAX: Final = 65536
 """As much of a body is judged; what follows is not waited for."""

@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.errors import HandshakeError
-from nodebalancer.proxy.http import HTTPClient
+from nodebalancer.proxy.http.client import HTTPClient
 
 
 @implementer(IHandshakeListener)

@@ -23,7 +23,7 @@ from nodebalancer.fields import Address
 from nodebalancer.model import NOTHING, NodeBalancer, PortConfig, Protocol, Settings
 from nodebalancer.proxy.connection import ClientSide
 from nodebalancer.proxy.gate import Gate
-from nodebalancer.proxy.http import HTTPClient
+from nodebalancer.proxy.http.client import HTTPClient
 from nodebalancer.proxy.https import HTTPSClient
 from nodebalancer.proxy.live import LiveConfig
 from nodebalancer.proxy.tcp import TCPClient

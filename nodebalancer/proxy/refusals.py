@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from nodebalancer.errors import MessageError
 from nodebalancer.transport.engine import Engine
-from nodebalancer.wire.http1_lines import escaped
+from nodebalancer.wire.http1.lines import escaped
 
 log = Logger()
 

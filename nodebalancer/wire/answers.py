@@ -14,8 +14,8 @@ from typing import Final
 import attrs
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_head import UNTIL_CLOSE, RequestHead, parse_response
-from nodebalancer.wire.http1_lines import bad_request
+from nodebalancer.wire.http1.head import UNTIL_CLOSE, RequestHead, parse_response
+from nodebalancer.wire.http1.lines import bad_request
 
 RETRY_AFTER = 10
 """Seconds after which a client of a 503 may try again: the default interval of probes."""

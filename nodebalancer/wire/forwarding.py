@@ -22,9 +22,9 @@ from collections.abc import Callable
 
 from nodebalancer.fields import Network
 from nodebalancer.model import Underscores
-from nodebalancer.wire.http1_fields import imitates
-from nodebalancer.wire.http1_head import CHUNKED, RequestHead, ResponseHead
-from nodebalancer.wire.http1_lines import bad_request
+from nodebalancer.wire.http1.fields import imitates
+from nodebalancer.wire.http1.head import CHUNKED, RequestHead, ResponseHead
+from nodebalancer.wire.http1.lines import bad_request
 
 _CLIENTS_REMEMBERED = 1024
 """How many clients' addresses a config remembers as trusted or not; looking one up costs as much as a whole head."""

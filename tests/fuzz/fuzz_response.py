@@ -12,8 +12,8 @@ import h11
 from nodebalancer.errors import MessageError
 from nodebalancer.model import Underscores
 from nodebalancer.wire.forwarding import Forwarding
-from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
-from nodebalancer.wire.http1_head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_request, parse_response
+from nodebalancer.wire.http1.body import LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_request, parse_response
 
 FORWARDING = Forwarding(proto=b"http", underscores=Underscores.KEEP, upgrades=frozenset({b"websocket"}))
 WORDS = (

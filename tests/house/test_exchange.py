@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nodebalancer.balancing.outcome import Outcome
-from nodebalancer.proxy import http, tcp
+from nodebalancer.proxy import tcp
 from nodebalancer.proxy.connection import HAPPENINGS
+from nodebalancer.proxy.http import client
 from nodebalancer.testing.nodes import ROOT
 
 PAGE = ROOT / "docs/exchange.rst"
@@ -32,7 +33,7 @@ def test_every_outcome_is_in_the_table_of_who_sees_what() -> None:
 def test_every_state_is_described_with_all_that_can_happen_in_it() -> None:
     text = extension().states_text()
     sections = dict(re.findall(r"^\*\*(.+?)\*\*: .+\n\n((?:\* .+\n)+)", text, re.MULTILINE))
-    assert list(sections) == [name.replace("_", " ") for name in http.STATES]
+    assert list(sections) == [name.replace("_", " ") for name in client.STATES]
     for section in sections.values():
         told, _, impossible = section.partition("* impossible: ")
         happenings = [*re.findall(r"^\* (.+?):", told, re.MULTILINE), *filter(None, impossible.strip().split(", "))]

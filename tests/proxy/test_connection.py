@@ -7,14 +7,15 @@ from typing import cast
 
 import pytest
 
-from nodebalancer.proxy import http, tcp
+from nodebalancer.proxy import tcp
 from nodebalancer.proxy.connection import ENDED, HAPPENINGS, IGNORE, NEVER, ClientSide, Row, row
+from nodebalancer.proxy.http import client
 
 CLIENT = cast(ClientSide, None)
 
 STATES: Mapping[str, Row] = {
     **{f"tcp {name}": state for name, state in tcp.STATES.items()},
-    **{f"http {name}": state for name, state in http.STATES.items()},
+    **{f"http {name}": state for name, state in client.STATES.items()},
     "ended": ENDED,
 }
 

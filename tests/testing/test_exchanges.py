@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodebalancer.testing.exchanges import GET, OK, SWITCHING, UPGRADE, body_of, every_way, http, post, status_of
-from nodebalancer.wire.http1_head import parse_request, parse_response
+from nodebalancer.wire.http1.head import parse_request, parse_response
 
 
 def test_the_requests_are_good_ones() -> None:

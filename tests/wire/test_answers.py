@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
 from nodebalancer.wire.answers import PAGE_BYTES_MAX, REPLACEABLE, answer, read_page, redirect
-from nodebalancer.wire.http1_head import RequestHead, parse_request
+from nodebalancer.wire.http1.head import RequestHead, parse_request
 
 DATE = b"Fri, 21 Nov 2025 06:29:00 GMT"
 STATUSES = (200, 308, 400, 405, 408, 414, 417, 431, 500, 501, 502, 503, 504, 505)

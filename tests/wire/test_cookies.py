@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodebalancer.wire.cookies import COOKIE, set_cookie, take_cookie
-from nodebalancer.wire.http1_head import parse_request
+from nodebalancer.wire.http1.head import parse_request
 
 BEGIN = b"GET /?NB_SRVID=target HTTP/1.1\r\nHost: a.example\r\n"
 REST = b"X-About: NB_SRVID=other\r\nSet-Cookie: NB_SRVID=other\r\n"

@@ -9,7 +9,7 @@ import pytest
 from nodebalancer.errors import MessageError
 from nodebalancer.model import Underscores
 from nodebalancer.wire.forwarding import Forwarding
-from nodebalancer.wire.http1_head import RequestHead, ResponseHead, parse_request, parse_response
+from nodebalancer.wire.http1.head import RequestHead, ResponseHead, parse_request, parse_response
 
 CLIENT = "192.0.2.7"
 DATE = b"Fri, 21 Nov 2025 06:29:00 GMT"

@@ -12,8 +12,8 @@ import pytest
 from nodebalancer.errors import MessageError
 from nodebalancer.model import Underscores
 from nodebalancer.wire.forwarding import Forwarding
-from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader
-from nodebalancer.wire.http1_head import RequestHead, parse_request, parse_response
+from nodebalancer.wire.http1.body import LAST_CHUNK, ChunkedReader
+from nodebalancer.wire.http1.head import RequestHead, parse_request, parse_response
 
 KIB = 1024
 RATIO_MAX = 3.0
@@ -91,7 +91,7 @@ def read_request(data: bytes) -> None:
 
 
 def read_request_the_long_way(data: bytes) -> None:
-    """An empty line before it keeps ``http1_usual`` from reading it, which reads none of more than 8 KiB."""
+    """An empty line before it keeps ``usual`` from reading it, which reads none of more than 8 KiB."""
     read_request(b"\r\n" + data)
 
 

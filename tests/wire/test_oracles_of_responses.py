@@ -1,4 +1,4 @@
-"""The oracles for responses, as ``test_http1_head`` has them for requests."""
+"""The oracles for responses, as ``http1/test_head`` has them for requests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from nodebalancer.errors import MessageError
 from nodebalancer.model import Underscores
 from nodebalancer.wire.forwarding import Forwarding
-from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
-from nodebalancer.wire.http1_head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_response
+from nodebalancer.wire.http1.body import LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1.head import CHUNKED, UNTIL_CLOSE, RequestHead, ResponseHead, parse_response
 
 FORWARDING = Forwarding(proto=b"https", underscores=Underscores.KEEP, upgrades=frozenset())
 Fields = list[tuple[bytes, bytes]]
@@ -209,7 +209,7 @@ def test_any_valid_response_reaches_the_client_with_its_meaning(sent: tuple[byte
     assert check_passed(head, body, method) == expected.fields
 
 
-# What one takes and another refuses, as in ``test_http1_head``.
+# What one takes and another refuses, as in ``http1/test_head``.
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKS = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from nodebalancer.control.manhole.shell import Pipe, Shell, Terminal, terminal_over, usage
 from nodebalancer.control.manhole.verbs import Verbs, form, run_command
-from nodebalancer.wire.http1_lines import escaped
+from nodebalancer.wire.http1.lines import escaped
 
 if TYPE_CHECKING:
     from nodebalancer.control.manhole.ssh import User

@@ -34,7 +34,7 @@ from nodebalancer.control.manhole.session import OUTPUT_BYTES_MAX, QuietLogger, 
 from nodebalancer.control.manhole.verbs import Subject
 from nodebalancer.control.manhole.watchdog import Watchdog
 from nodebalancer.transport.addresses import normal_host
-from nodebalancer.wire.http1_lines import escaped
+from nodebalancer.wire.http1.lines import escaped
 
 log = Logger()
 

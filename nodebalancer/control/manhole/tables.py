@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar, overload
 
 from nodebalancer.balancing.member import Status
 from nodebalancer.model import Mode
-from nodebalancer.wire.http1_lines import escaped
+from nodebalancer.wire.http1.lines import escaped
 
 T = TypeVar("T")
 Columns = Mapping[str, Callable[[Any], object]]

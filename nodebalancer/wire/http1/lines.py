@@ -1,6 +1,6 @@
 """Cutting a head out of a buffer: from bytes to a start line and field lines of one form.
 
-Here come the heads that ``http1_usual`` does not know. Nearly all of these too are written as RFC 9112 recommends: one
+Here come the heads that ``usual`` does not know. Nearly all of these too are written as RFC 9112 recommends: one
 blank after each colon, none at a line's end, no tabs, capitals for the method, a path for the target. For those *one*
 compiled pattern is the whole check: it matches the head from its first byte to its empty line, with possessive repeats
 only, so that it never goes back over what it has read, and it matches nothing that has a control byte, a bare CR or LF, a

@@ -28,8 +28,8 @@ from nodebalancer.proxy.live import RATE_SECONDS, LiveConfig, http_date
 from nodebalancer.transport.engine import Transport
 from nodebalancer.wire.answers import answer
 from nodebalancer.wire.forwarding import Forwarding
-from nodebalancer.wire.http1_body import ChunkedReader
-from nodebalancer.wire.http1_head import RequestHead
+from nodebalancer.wire.http1.body import ChunkedReader
+from nodebalancer.wire.http1.head import RequestHead
 
 LINGER_SECONDS: Final = 2.0
 """How long a client may be silent after our answer before we close; nginx's lingering_timeout is 5, HAProxy waits 1."""

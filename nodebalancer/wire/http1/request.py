@@ -1,11 +1,11 @@
-"""Request heads: from bytes to what a proxy has to know. The rules are in ``http1_head``."""
+"""Request heads: from bytes to what a proxy has to know. The rules are in ``head``."""
 
 from __future__ import annotations
 
 import re
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_fields import (
+from nodebalancer.wire.http1.fields import (
     CHUNKED,
     CLAIM_PREFIX,
     CLAIMS,
@@ -21,7 +21,7 @@ from nodebalancer.wire.http1_fields import (
     settle_upgrade,
     spellings,
 )
-from nodebalancer.wire.http1_lines import (
+from nodebalancer.wire.http1.lines import (
     END,
     FIELDS_MAX,
     REQUEST_LINE_BYTES_MAX,
@@ -32,7 +32,7 @@ from nodebalancer.wire.http1_lines import (
     request_lines,
     tidy_lines,
 )
-from nodebalancer.wire.http1_usual import REQUEST
+from nodebalancer.wire.http1.usual import REQUEST
 
 _SLASH = ord("/")
 _NOT_SERVED = frozenset((b"CONNECT", b"TRACE"))
@@ -59,7 +59,7 @@ class RequestHead:
         upgrade: The one protocol the client offers to change to, in lower case, or None; never in HTTP/1.0.
         max_forwards: Of OPTIONS: how many proxies may still forward it, or None. 0: the answer is ours.
         forwarded_for: The values of X-Forwarded-For, one a field.
-        claims: Other lines by which a client says who it is (``http1_fields.CLAIMS`` and ``X-Forwarded-*``).
+        claims: Other lines by which a client says who it is (``fields.CLAIMS`` and ``X-Forwarded-*``).
         underscored: Lines whose name has an underscore.
         request_id: The one X-Request-ID, if it is of 1 to 64 letters, digits and ``._-``; if not, empty or None.
     """
@@ -151,7 +151,7 @@ def parse_request(data: bytes, seen: int = 0) -> RequestHead | None:
 
 
 def _usual(data: bytes) -> RequestHead | None:
-    """The head, if it is one of ``http1_usual``'s, or begins as one."""
+    """The head, if it is one of ``usual``'s, or begins as one."""
     match = REQUEST.match(data)
     if match is None or match.end() > REQUEST_LINE_BYTES_MAX:  # the smallest limit: none other can be passed either
         return None

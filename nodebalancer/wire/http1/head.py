@@ -11,24 +11,24 @@ Whatever is not plainly one request with one framing is refused, wherever an RFC
 * No fold, control byte, bare CR or LF, blank before a colon, name that is not a token. A response is mended where
   RFC 9112 5 tells a proxy to: folds become a blank, blanks before colons go.
 * What concerns one connection only is not among ``lines``: hop-by-hop fields, and what Connection names, except a
-  few that nobody may remove (``http1_fields.HONOURED_NEVER``).
+  few that nobody may remove (``fields.HONOURED_NEVER``).
 * Expect: 100-continue in HTTP/1.1 is kept, others are refused with 417; in HTTP/1.0 Expect is dropped.
 
 A head is read in one of three ways, which differ in nothing but speed:
 
-1. One pattern reads it whole, as nearly every head, and gives it to be forwarded in slices: ``http1_usual``.
+1. One pattern reads it whole, as nearly every head, and gives it to be forwarded in slices: ``usual``.
 2. A request that begins so, and has more to say in its last lines, is read on from there line by line.
-3. ``http1_lines``, where the limits are too, cuts it into lines, and ``http1_request`` and ``http1_response`` read them:
+3. ``lines``, where the limits are too, cuts it into lines, and ``request`` and ``response`` read them:
    one look-up a field, in a table that has the usual spellings of the usual names, and a call for the few fields that
    are ours to read. A name in no table is looked at more closely once.
 """
 
 from __future__ import annotations
 
-from nodebalancer.wire.http1_fields import CHUNKED, UNTIL_CLOSE
-from nodebalancer.wire.http1_lines import FIELDS_BYTES_MAX, FIELDS_MAX, REQUEST_LINE_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX
-from nodebalancer.wire.http1_request import RequestHead, parse_request
-from nodebalancer.wire.http1_response import ResponseHead, parse_response
+from nodebalancer.wire.http1.fields import CHUNKED, UNTIL_CLOSE
+from nodebalancer.wire.http1.lines import FIELDS_BYTES_MAX, FIELDS_MAX, REQUEST_LINE_BYTES_MAX, RESPONSE_HEAD_BYTES_MAX
+from nodebalancer.wire.http1.request import RequestHead, parse_request
+from nodebalancer.wire.http1.response import ResponseHead, parse_response
 
 __all__ = [
     "CHUNKED",

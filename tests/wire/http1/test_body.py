@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
 from nodebalancer.testing.exchanges import every_way
-from nodebalancer.wire.http1_body import EXTENSION_BYTES_MAX, LAST_CHUNK, ChunkedReader, chunk
-from nodebalancer.wire.http1_head import FIELDS_BYTES_MAX, FIELDS_MAX
+from nodebalancer.wire.http1.body import EXTENSION_BYTES_MAX, LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1.head import FIELDS_BYTES_MAX, FIELDS_MAX
 
 END = b"0\r\n\r\n"
 

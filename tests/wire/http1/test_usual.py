@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
 from nodebalancer.model import Underscores
-from nodebalancer.wire import http1_request, http1_response
 from nodebalancer.wire.forwarding import Forwarding
-from nodebalancer.wire.http1_fields import CLAIM_PREFIX, READ_IN_REQUESTS, READ_IN_RESPONSES
-from nodebalancer.wire.http1_head import CHUNKED, FIELDS_MAX, RequestHead, parse_request, parse_response
-from nodebalancer.wire.http1_lines import FIELDS_BYTES_MAX, REQUEST_LINE_BYTES_MAX
-from nodebalancer.wire.http1_usual import REQUEST, RESPONSE, RUN_LINES_MAX
+from nodebalancer.wire.http1.fields import CLAIM_PREFIX, READ_IN_REQUESTS, READ_IN_RESPONSES
+from nodebalancer.wire.http1.head import CHUNKED, FIELDS_MAX, RequestHead, parse_request, parse_response
+from nodebalancer.wire.http1.lines import FIELDS_BYTES_MAX, REQUEST_LINE_BYTES_MAX
+from nodebalancer.wire.http1.request import READERS as REQUEST_READERS
+from nodebalancer.wire.http1.response import READERS as RESPONSE_READERS
+from nodebalancer.wire.http1.usual import REQUEST, RESPONSE, RUN_LINES_MAX
 
 BEGIN = b"GET / HTTP/1.1\r\nHost: a.example\r\n"
 STATUS = b"HTTP/1.1 200 OK\r\n"
@@ -88,7 +89,7 @@ def test_no_field_that_is_read_is_passed_over(spelt: type[bytes], place: int) ->
 
 def test_every_field_with_a_reader_is_known_here() -> None:
     """A reader whose field is not in these tables would be called for few of the heads that have it."""
-    for readers, names in ((http1_request.READERS, READ_IN_REQUESTS), (http1_response.READERS, READ_IN_RESPONSES)):
+    for readers, names in ((REQUEST_READERS, READ_IN_REQUESTS), (RESPONSE_READERS, READ_IN_RESPONSES)):
         read = {name.lower() for name, reader in readers.items() if reader is not None}
         assert {name for name in read if not name.startswith(CLAIM_PREFIX)} <= names
 

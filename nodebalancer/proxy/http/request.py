@@ -7,7 +7,7 @@ from typing import Final
 
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.errors import DialError, MessageError
-from nodebalancer.proxy.http_exchange import (
+from nodebalancer.proxy.http.exchange import (
     NODE_READS,
     SENDS,
     Exchange,
@@ -23,8 +23,8 @@ from nodebalancer.proxy.http_exchange import (
 from nodebalancer.proxy.live import http_date
 from nodebalancer.wire.answers import redirect
 from nodebalancer.wire.cookies import COOKIE, take_cookie
-from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
-from nodebalancer.wire.http1_head import CHUNKED, RequestHead, parse_request
+from nodebalancer.wire.http1.body import LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1.head import CHUNKED, RequestHead, parse_request
 
 AHEAD_BYTES_MAX: Final = 16384
 """What a client may send after a request for an upgrade before the 101 is there; it is kept until then."""

@@ -1,6 +1,6 @@
 """What the table of docs/http-answers.rst says of responses and of what a node decides, row by row.
 
-Every case comes whole, byte by byte, and cut in two at every point. ``test_http_rows`` has the other rows.
+Every case comes whole, byte by byte, and cut in two at every point. ``test_rows`` has the other rows.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import pytest
 from nodebalancer.model import Upgrade
 from nodebalancer.testing.balancers import MemoryBalancer
 from nodebalancer.testing.exchanges import GET, OK, SWITCHING, UPGRADE, body_of, every_way, http, post, status_of
-from nodebalancer.wire.http1_body import ChunkedReader, chunk
+from nodebalancer.wire.http1.body import ChunkedReader, chunk
 
 END = b"0\r\n\r\n"
 OLD = b"GET / HTTP/1.0\r\n\r\n"

@@ -15,7 +15,7 @@ import re
 from typing import Final
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_lines import FIELDS_BYTES_MAX, FIELDS_MAX
+from nodebalancer.wire.http1.lines import FIELDS_BYTES_MAX, FIELDS_MAX
 
 EXTENSION_BYTES_MAX: Final = 4096
 """Extensions of all chunks of one body."""

@@ -1,6 +1,6 @@
 """What the table of docs/http-answers.rst says of requests, row by row: what a client sends, and what a node sees of it.
 
-Every case comes whole, byte by byte, and cut in two at every point. ``test_http_rows_of_responses`` has the other rows.
+Every case comes whole, byte by byte, and cut in two at every point. ``test_rows_of_responses`` has the other rows.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from nodebalancer.model import Underscores
 from nodebalancer.testing.balancers import MemoryBalancer
 from nodebalancer.testing.exchanges import every_way, http, status_of
 from nodebalancer.testing.memory_ends import MemoryPeer
-from nodebalancer.wire.http1_body import ChunkedReader, chunk
+from nodebalancer.wire.http1.body import ChunkedReader, chunk
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 TRUSTING = {"nodebalancer": {"trusted_proxies": (ipaddress.ip_network("198.51.100.0/24"),)}}
 OK = b"HTTP/1.1 200 OK\r\nDate: now\r\nContent-Length: 5\r\n\r\nhello"
@@ -275,7 +275,7 @@ ELSEWHERE = {
     "response without Date": "test_a_response_without_date",
     "client half-closes": "test_a_client_that_half_closes",
 }
-"""The rows that need a node with a will of its own, and which test of ``test_http_rows_of_responses`` holds them."""
+"""The rows that need a node with a will of its own, and which test of ``test_rows_of_responses`` holds them."""
 
 CASES = {f"{row.partition(':')[0]}-{number}": case for row, cases in ROWS.items() for number, case in enumerate(cases)}
 REFUSED = {name: case for name, case in CASES.items() if case.expected in range(400, 600)}
@@ -343,7 +343,7 @@ def test_a_refusal_says_nothing_of_what_was_sent_and_its_rule_is_counted(case: C
 def test_every_row_of_the_table_has_its_cases() -> None:
     """In both directions: a row that is added to the docs is added here."""
     docs = re.findall(r"^   \* - (.*)$", (ROOT / "docs" / "http-answers.rst").read_text(), re.MULTILINE)[1:]
-    others = (Path(__file__).with_name("test_http_rows_of_responses.py")).read_text()
+    others = (Path(__file__).with_name("test_rows_of_responses.py")).read_text()
     assert [row for row in docs if not any(row.startswith(begin) for begin in (*ROWS, *ELSEWHERE))] == []
     assert [begin for begin in (*ROWS, *ELSEWHERE) if not any(row.startswith(begin) for row in docs)] == []
     assert [test for test in ELSEWHERE.values() if f"def {test}(" not in others] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodebalancer.wire.http1_fields import Reader, Reading, imitates, spellings
+from nodebalancer.wire.http1.fields import Reader, Reading, imitates, spellings
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Final
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.errors import MessageError
 from nodebalancer.proxy import tcp
-from nodebalancer.proxy.http_exchange import (
+from nodebalancer.proxy.http.exchange import (
     SENDS,
     Exchange,
     answer_client,
@@ -19,11 +19,11 @@ from nodebalancer.proxy.http_exchange import (
     still_time,
     stop_upload,
 )
-from nodebalancer.proxy.http_request import received_of_body
+from nodebalancer.proxy.http.request import received_of_body
 from nodebalancer.proxy.live import http_date
 from nodebalancer.wire.cookies import set_cookie
-from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
-from nodebalancer.wire.http1_head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+from nodebalancer.wire.http1.body import LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 
 INTERIMS_MAX: Final = 8
 """1xx responses before the final one; a node that sends more is broken (HTTP.md)."""

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_head import parse_request, parse_response
-from nodebalancer.wire.http1_lines import (
+from nodebalancer.wire.http1.head import parse_request, parse_response
+from nodebalancer.wire.http1.lines import (
     FIELDS_BYTES_MAX,
     REQUEST_LINE_BYTES_MAX,
     RESPONSE_HEAD_BYTES_MAX,

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from nodebalancer.errors import MessageError
 from nodebalancer.model import Underscores
 from nodebalancer.wire.forwarding import Forwarding
-from nodebalancer.wire.http1_body import LAST_CHUNK, ChunkedReader, chunk
-from nodebalancer.wire.http1_head import CHUNKED, RequestHead, parse_request
+from nodebalancer.wire.http1.body import LAST_CHUNK, ChunkedReader, chunk
+from nodebalancer.wire.http1.head import CHUNKED, RequestHead, parse_request
 
 FORWARDING = Forwarding(proto=b"https", underscores=Underscores.KEEP, upgrades=frozenset({b"websocket"}))
 Fields = list[tuple[bytes, bytes]]

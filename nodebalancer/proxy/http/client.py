@@ -7,7 +7,7 @@ Rules:
   not what it should be; nothing of such a request reaches a node.
 * The node's head is written anew before a node is dialled; no byte has been sent until a node is connected, so another
   node may be tried until then.
-* Bodies stream: with a length or until close by ``Engine.relay``, chunked ones through ``wire.http1_body`` with the other
+* Bodies stream: with a length or until close by ``Engine.relay``, chunked ones through ``wire.http1.body`` with the other
   side registered as the producer. Neither is ever held whole.
 * What follows a request is read no further; it is known as ``excess``, and the client lingers at the end, because
   closing a socket with unread input resets it and can destroy the answer on its way.
@@ -24,7 +24,7 @@ from typing import Final
 
 from nodebalancer.proxy import tcp
 from nodebalancer.proxy.connection import IGNORE, Row, row
-from nodebalancer.proxy.http_exchange import (
+from nodebalancer.proxy.http.exchange import (
     Exchange,
     close_client,
     end_at_once,
@@ -33,7 +33,7 @@ from nodebalancer.proxy.http_exchange import (
     see_client_off,
     time_out_closing,
 )
-from nodebalancer.proxy.http_request import (
+from nodebalancer.proxy.http.request import (
     finish_late_upload,
     finish_upload,
     give_up_request,
@@ -45,7 +45,7 @@ from nodebalancer.proxy.http_request import (
     try_next_node,
     wait_for_dial,
 )
-from nodebalancer.proxy.http_response import (
+from nodebalancer.proxy.http.response import (
     answer_for_bad_node,
     cut_short,
     end_response,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_head import CHUNKED, FIELDS_MAX, RequestHead, parse_request
+from nodebalancer.wire.http1.head import CHUNKED, FIELDS_MAX, RequestHead, parse_request
 
 LINE = b"GET / HTTP/1.1\r\n"
 HOST = b"Host: a.example\r\n"

@@ -8,7 +8,7 @@ import pytest
 
 from nodebalancer.fields import Address
 from nodebalancer.model import Node, NodeBalancer, PortConfig, Protocol, Redirect, Settings
-from nodebalancer.proxy.http_exchange import Exchange
+from nodebalancer.proxy.http.exchange import Exchange
 from nodebalancer.testing.balancers import NODES, WWW, MemoryBalancer
 from nodebalancer.testing.exchanges import GET, OK, body_of, http, post, status_of
 from nodebalancer.wire.answers import read_page

@@ -5,14 +5,14 @@ all the fields that mean something to a proxy at most two, a framing and a Conne
 and ``RESPONSE`` match those heads, from the first byte to the empty line, and no others. A match is the whole check, no
 loop over lines follows:
 
-* Every byte was matched by a class that has only what may stand there, as in ``http1_lines``.
-* A *run* is lines with names that mean nothing here: ``http1_fields`` has those that do, and a look-ahead keeps
+* Every byte was matched by a class that has only what may stand there, as in ``lines``.
+* A *run* is lines with names that mean nothing here: ``fields`` has those that do, and a look-ahead keeps
   them out in any spelling. In requests nor can a name have anything but letters, digits and ``-``, so that none imitates
   another. So a run may be forwarded as one slice: it is, byte for byte, what writing its lines anew would give.
 * Framing and Connection stand between runs and are in none: the one is written anew, the other is ours.
 
-What these do not match is neither refused nor suspect: ``http1_lines`` cuts it into lines, which are read one by one.
-Whoever adds a meaning to a field adds its name to the tables in ``http1_fields``, and the run will stop at it.
+What these do not match is neither refused nor suspect: ``lines`` cuts it into lines, which are read one by one.
+Whoever adds a meaning to a field adds its name to the tables in ``fields``, and the run will stop at it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-from nodebalancer.wire.http1_fields import CLAIM_PREFIX, READ_IN_REQUESTS, READ_IN_RESPONSES
-from nodebalancer.wire.http1_lines import FIELDS_MAX, TARGET, TCHAR, TEXT, VALUE
+from nodebalancer.wire.http1.fields import CLAIM_PREFIX, READ_IN_REQUESTS, READ_IN_RESPONSES
+from nodebalancer.wire.http1.lines import FIELDS_MAX, TARGET, TCHAR, TEXT, VALUE
 
 RUN_LINES_MAX: Final = (FIELDS_MAX - 3) // 3
 """Lines of one run: three runs, Host, and what stands between the runs are no more than ``FIELDS_MAX`` in all."""

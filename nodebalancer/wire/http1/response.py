@@ -1,11 +1,11 @@
-"""Response heads: from bytes to what a proxy has to know. The rules are in ``http1_head``."""
+"""Response heads: from bytes to what a proxy has to know. The rules are in ``head``."""
 
 from __future__ import annotations
 
 import re
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_fields import (
+from nodebalancer.wire.http1.fields import (
     CHUNKED,
     UNSAID,
     UNTIL_CLOSE,
@@ -16,14 +16,14 @@ from nodebalancer.wire.http1_fields import (
     settle_upgrade,
     spellings,
 )
-from nodebalancer.wire.http1_lines import (
+from nodebalancer.wire.http1.lines import (
     RESPONSE_HEAD_BYTES_MAX,
     bad_response,
     check_unfinished_response,
     is_unfinished,
     response_lines,
 )
-from nodebalancer.wire.http1_usual import RESPONSE
+from nodebalancer.wire.http1.usual import RESPONSE
 
 _DATE = re.compile(rb"\r\ndate: ", re.IGNORECASE)
 
@@ -97,7 +97,7 @@ def parse_response(data: bytes, method: bytes, seen: int = 0) -> ResponseHead | 
 
 
 def _usual(data: bytes) -> ResponseHead | None:
-    """The head, if it is one of ``http1_usual``'s."""
+    """The head, if it is one of ``usual``'s."""
     match = RESPONSE.match(data)
     if match is None or match.lastindex != RESPONSE.groups or match.end() > RESPONSE_HEAD_BYTES_MAX:
         return None

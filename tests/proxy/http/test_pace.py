@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nodebalancer.proxy.http import HTTPClient
+from nodebalancer.proxy.http.client import HTTPClient
 from nodebalancer.testing.balancers import MemoryBalancer
 from nodebalancer.testing.exchanges import CHUNKED, GET, OK, SWITCHING, UPGRADE, body_of, http, post, status_of
 from nodebalancer.testing.memory_ends import MemoryPeer

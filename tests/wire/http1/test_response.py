@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
+from nodebalancer.wire.http1.head import CHUNKED, UNTIL_CLOSE, ResponseHead, parse_response
 
 LINE = b"HTTP/1.1 200 OK\r\n"
 

@@ -4,7 +4,7 @@ A name comes in any case; the sets here are lower case. Tables of readers have t
 wire, so that a common name is known by one look-up without lowering it first. A *reader* takes a head that is being
 read, the field's line as it would be forwarded, and its value; it keeps the line, keeps what it says, or refuses it.
 
-``READ_IN_REQUESTS`` and ``READ_IN_RESPONSES`` name all that any reader looks for, in every head: ``http1_usual`` passes
+``READ_IN_REQUESTS`` and ``READ_IN_RESPONSES`` name all that any reader looks for, in every head: ``usual`` passes
 on everything else unread.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol, TypeVar
 
 from nodebalancer.errors import MessageError
-from nodebalancer.wire.http1_lines import TOKEN
+from nodebalancer.wire.http1.lines import TOKEN
 
 R_ = TypeVar("R_", bound="Reading")
 

@@ -1,0 +1,1 @@
+"""HTTP clients: the table of their states, and what the states do."""

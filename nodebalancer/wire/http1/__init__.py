@@ -1,0 +1,1 @@
+"""HTTP/1.1 as bytes: heads and bodies, read and judged (RFC 9112)."""
