@@ -91,12 +91,14 @@ class ListenError(NodeBalancerError):
     Attributes:
         reason: A phrase that completes "cannot listen on ADDRESS: …": ``already in use by another program``.
         unsupported: True when this machine lacks the address family (no IPv6): a warning for one of several addresses.
+        absent: True when this machine does not have the address, or not yet: ``freebind`` would help.
     """
 
-    def __init__(self, reason: str, *, unsupported: bool = False) -> None:
+    def __init__(self, reason: str, *, unsupported: bool = False, absent: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.unsupported = unsupported
+        self.absent = absent
 
 
 class HandshakeError(NodeBalancerError):
@@ -127,3 +129,17 @@ class CertificateError(NodeBalancerError):
     def __init__(self, *flaws: tuple[str, str]) -> None:
         super().__init__("; ".join(message for _, message in flaws))
         self.flaws = flaws
+
+
+class LinesLostError(NodeBalancerError):
+    """Some lines of the access log could not be written. Raised by its ``LogFile``; caught by its writer.
+
+    Attributes:
+        count: How many.
+        reason: The system's.
+    """
+
+    def __init__(self, count: int, reason: str) -> None:
+        super().__init__(count, reason)
+        self.count = count
+        self.reason = reason

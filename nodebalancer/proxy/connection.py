@@ -15,6 +15,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from time import time
 from typing import Any, ClassVar, Final
 
 from twisted.internet.error import ConnectionDone
@@ -22,6 +23,8 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from nodebalancer.accesslog.entry import Entry
+from nodebalancer.balancing.counters import PER_SECOND
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.balancing.pool import Member
 from nodebalancer.errors import DialError
@@ -31,6 +34,9 @@ from nodebalancer.transport.engine import Deadline, Dial, Relay, Transport
 
 DIALS_MAX = 3
 """Nodes that are tried for one connection; the client waits at most this often for ``timeout_connect``."""
+
+NOT_YET: Final = -1.0
+"""Stands for an engine time; those are 0 or more."""
 
 Happening = str
 Row = Mapping[Happening, Callable[..., None]]
@@ -98,6 +104,11 @@ class NodeSide:
         side = self._client_side
         side.node = transport
         side.dial = None
+        side.connected_at = now = transport.active_at
+        seconds = now - side.picked_at
+        connecting = side.member.connecting
+        connecting.counts[int(seconds * PER_SECOND).bit_length()] += 1  # Durations.note, without the call
+        connecting.seconds += seconds
         side.state["node_connected"](side)
 
     def connectionMade(self) -> None:
@@ -134,7 +145,10 @@ class ClientSide:
         peer: The client's address, normalised.
         state: The row of the table it is in.
         node: The transport towards the node while there is one.
-        member: The node picked, until released; ``picked_at``: when, in engine time.
+        accepted_at: Engine time at which it came; 0.0 in these: not yet.
+        member: The node picked, until released; ``picked_at``: when, in engine time. ``connected_at``:
+            when that node was. Each ``NOT_YET`` until then.
+        status: The status code that the client was sent, a node's or ours; 0: none yet, and always in tcp.
         cookie: What the client has sent as ``NB_SRVID``; empty for none.
         tried: Nodes that could not be reached for this connection.
         up: The relay from client to node; ``down``: the other way.
@@ -143,8 +157,10 @@ class ClientSide:
     """
 
     __slots__ = (
+        "accepted_at",
         "bytes_in",
         "bytes_out",
+        "connected_at",
         "cookie",
         "deadline",
         "dial",
@@ -155,6 +171,7 @@ class ClientSide:
         "peer",
         "picked_at",
         "state",
+        "status",
         "transport",
         "tried",
         "up",
@@ -173,7 +190,8 @@ class ClientSide:
         self.node: Transport | None = None
         self.dial: Dial | None = None
         self.member: Member | None = None
-        self.picked_at = 0.0
+        self.picked_at = self.connected_at = NOT_YET
+        self.status = 0
         self.cookie = b""
         self.tried: tuple[Member, ...] = ()
         self.up: Relay | None = None
@@ -186,6 +204,7 @@ class ClientSide:
 
     def makeConnection(self, transport: Any) -> None:
         self.transport = transport
+        self.accepted_at = transport.active_at
         self.live.opened(self)
         self.begin()
 
@@ -305,10 +324,32 @@ class ClientSide:
         if self.down is not None:
             self.bytes_out += self.down.moved
             self.down = None
-        if self.member is not None:
-            self.live.pool.release(self.member, outcome)
+        member = self.member
+        if member is not None:
+            member.bytes_in += self.bytes_in
+            member.bytes_out += self.bytes_out
+            self.live.pool.release(member, outcome)
         self.live.closed(self, outcome)
         self.member = None
+
+    def entry(self, outcome: Outcome, seconds: float) -> Entry | None:
+        """What the access log is to say of it, which took so long; None: nothing."""
+        live = self.live
+        member = self.member or (self.tried[-1] if self.tried else None)
+        return Entry(
+            time() - seconds,
+            live.path,
+            live.wanted.protocol,
+            self.peer,
+            self.bytes_in,
+            self.bytes_out,
+            None if member is None else member.node,
+            outcome,
+            len(self.tried),
+            self.picked_at - self.accepted_at if self.picked_at >= 0 else None,
+            self.connected_at - self.picked_at if self.connected_at >= 0 else None,
+            seconds,
+        )
 
     def abort(self, outcome: Outcome) -> None:
         """Reset both sides and end."""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from twisted.logger import Logger
 
+from nodebalancer.accesslog.writer import AccessLog
 from nodebalancer.balancing.clients import ClientSet
-from nodebalancer.balancing.counters import ConfigCounters
+from nodebalancer.balancing.counters import PER_SECOND, ConfigCounters
 from nodebalancer.balancing.firewall import admitted
 from nodebalancer.balancing.health import Health, StatusChange
 from nodebalancer.balancing.outcome import Outcome
@@ -55,6 +56,7 @@ class LiveConfig:
         gate: The NodeBalancer's.
         watcher: Called when a connection has left, by whoever waits for the last one.
         refusals: Requests that were refused.
+        access_log: Where every request and connection is told of.
         unserved: Hears of each connection that has ended and was not served, with ``path`` and ``pool``.
         shortest_timeout: Of those that an exchange has before it becomes a tunnel, the minute of ``min_rate`` among them.
         admitted: Whom the firewall lets in; None: everybody.
@@ -71,6 +73,7 @@ class LiveConfig:
 
     __slots__ = (
         "_quiet_until",
+        "access_log",
         "admitted",
         "by_cookie",
         "connections",
@@ -102,6 +105,7 @@ class LiveConfig:
         gate: Gate,
         tell: Callable[[StatusChange], None],
         unserved: Callable[[str, Pool, ClientSide, Outcome], None],
+        access_log: AccessLog,
     ) -> None:
         self.path = "/".join(path)
         self.engine = engine
@@ -112,6 +116,7 @@ class LiveConfig:
         self.counters = ConfigCounters()
         self.refusals = Refusals(self.path, engine, self.counters.refused_by_rule)
         self.unserved = unserved
+        self.access_log = access_log
         self.connections: dict[ClientSide, None] = {}
         self.watcher: Callable[[], None] | None = None
         self._quiet_until: dict[str, float] = {}
@@ -213,6 +218,13 @@ class LiveConfig:
         self.gate.headless.pop(connection, None)
         counters.bytes_in += connection.bytes_in
         counters.bytes_out += connection.bytes_out
+        counters.responses[connection.status // 100] += 1
+        seconds = self.engine.now - connection.accepted_at
+        lasted = counters.lasted
+        lasted.counts[int(seconds * PER_SECOND).bit_length()] += 1  # Durations.note, without the call
+        lasted.seconds += seconds
+        if self.access_log.on and (entry := connection.entry(outcome, seconds)) is not None:
+            self.access_log.note(entry)
         if outcome:  # other than SERVED, which is 0
             self.unserved(self.path, self.pool, connection, outcome)
 
@@ -249,9 +261,9 @@ class LiveConfig:
         """Tell the operator that a client and we could not agree on TLS."""
         if self._is_news(""):
             log.info(
-                "[config {path}] a TLS handshake with {client} failed: {reason}; more of these in the next {seconds:.0f} "
+                "[config {config}] a TLS handshake with {client} failed: {reason}; more of these in the next {seconds:.0f} "
                 "seconds are only counted",
-                path=self.path,
+                config=self.path,
                 client=client,
                 reason=reason,
                 seconds=QUIET_SECONDS,
@@ -271,9 +283,9 @@ class LiveConfig:
         if not self._is_news(name):
             return
         log.warn(
-            "[nodes {path}] {name} ({address}) {what}",
-            path=self.path,
-            name=name,
+            "[nodes {config}] {node} ({address}) {what}",
+            config=self.path,
+            node=name,
             address=str(member.node.address),
             what=what,
         )

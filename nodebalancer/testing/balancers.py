@@ -13,6 +13,7 @@ from nodebalancer.fields import Address
 from nodebalancer.model import NOTHING, Firewall, Node, NodeBalancer, PortConfig, Protocol, Settings
 from nodebalancer.proxy.listeners import Listeners
 from nodebalancer.proxy.live import LiveConfig
+from nodebalancer.testing.logs import KeptEntries
 from nodebalancer.testing.memory import MemoryEngine, MemoryNetwork
 from nodebalancer.testing.memory_ends import MemoryPeer
 from nodebalancer.wire.answers import Pages
@@ -39,6 +40,7 @@ class MemoryBalancer:
         clients: For a test that wants to remember its clients.
         pages: For our errors, from the next reload on.
         told: Every change of a node's status.
+        access_log: Every request and connection.
     """
 
     def __init__(
@@ -54,7 +56,10 @@ class MemoryBalancer:
         self.engine = MemoryEngine(self.network)
         self.pages: Pages = {}
         self.told: list[StatusChange] = []
-        self.listeners = Listeners(self.engine, tell=self.told.append, pages_for=lambda path: self.pages)
+        self.access_log = KeptEntries()
+        self.listeners = Listeners(
+            self.engine, tell=self.told.append, access_log=self.access_log, pages_for=lambda path: self.pages
+        )
         self.address = WWW
         self.clients: list[MemoryPeer] = []
         self.accepted = [self.network.node(address) for address in NODES[:nodes]]

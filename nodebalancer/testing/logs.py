@@ -8,6 +8,9 @@ from typing import cast
 
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 
+from nodebalancer.accesslog.entry import Entry
+from nodebalancer.accesslog.writer import AccessLog
+
 
 @contextmanager
 def logged(beginning: str = "[") -> Iterator[list[str]]:
@@ -28,3 +31,19 @@ def logged(beginning: str = "[") -> Iterator[list[str]]:
         yield lines
     finally:
         globalLogPublisher.removeObserver(observer)
+
+
+class KeptEntries(AccessLog):
+    """An access log without a file: it keeps what it is told.
+
+    Attributes:
+        entries: In the order of their ends.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on = True
+        self.entries: list[Entry] = []
+
+    def note(self, entry: Entry) -> None:
+        self.entries.append(entry)

@@ -21,9 +21,10 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar, Final
 
+from nodebalancer.accesslog.entry import Entry
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.fields import Address
-from nodebalancer.proxy.connection import ClientSide, Row
+from nodebalancer.proxy.connection import NOT_YET, ClientSide, Row
 from nodebalancer.proxy.live import RATE_SECONDS, LiveConfig, http_date
 from nodebalancer.transport.engine import Transport
 from nodebalancer.wire.answers import answer
@@ -42,6 +43,9 @@ that would enforce it overtakes the answer, and whoever uploads to a node that i
 FIRST_LOOK_SECONDS: Final = 1.0
 """When a client is looked at first, if it is still there; at least every time-out's grain. See Note [Hearing]."""
 
+
+NOT_REFUSED: Final = ("", b"")
+"""The rule by which a request was refused, and what it began with: neither."""
 
 SENDS, READS, NODE_READS = range(3)
 """What we wait for: the client to send, the client to read, the node to read."""
@@ -69,7 +73,8 @@ class Exchange(ClientSide):
     """A client of an http config, its request, and the connection to a node.
 
     Attributes:
-        began_at: Engine time of the accept.
+        answered_at: Engine time at which the head of a node's response came, or ``NOT_YET``.
+        began_at: Engine time at which the client could begin with its request.
         buffer: What has come in of the head that is being read: first the request's, later the response's.
         forwarding: The rules that held when the client came.
         request: The request's head; ``request_id``: the X-Request-ID that its node sees, empty for none.
@@ -82,11 +87,13 @@ class Exchange(ClientSide):
         outcome: How it will have ended if nothing else goes wrong.
         interims: 1xx responses passed on.
         pace: That of the peer that we wait for, if a look has found one.
+        refusal: The rule by which the request was refused, and what it began with.
         excess: The client has sent more than its request.
         linger_until: Engine time at which what comes after the answer is read no more.
     """
 
     __slots__ = (
+        "answered_at",
         "began_at",
         "buffer",
         "excess",
@@ -98,6 +105,7 @@ class Exchange(ClientSide):
         "missing",
         "outcome",
         "pace",
+        "refusal",
         "request",
         "request_body",
         "request_id",
@@ -149,6 +157,8 @@ class Exchange(ClientSide):
         self.outcome = Outcome.SERVED
         self.interims = 0
         self.pace: Pace | None = None
+        self.answered_at = NOT_YET
+        self.refusal = NOT_REFUSED
         self.excess = False
 
     def begin(self) -> None:
@@ -159,6 +169,29 @@ class Exchange(ClientSide):
     def push_out(self) -> None:
         """Make way for another client; one that lingers has had its answer."""
         self.abort(self.outcome if self.state is self.LINGERING else Outcome.REFUSED)
+
+    def entry(self, outcome: Outcome, seconds: float) -> Entry | None:
+        """None for a client that has sent nothing: browsers connect ahead of need, and probes only connect."""
+        if not self.bytes_in:
+            return None
+        entry = super().entry(outcome, seconds)
+        assert entry is not None
+        answering = self.answered_at - self.connected_at if self.answered_at >= 0 else None
+        rule, begun = self.refusal
+        request = getattr(self, "request", None)
+        if request is None:
+            return entry._replace(status=self.status, rule=rule, begun=begun or self.buffer)
+        return entry._replace(
+            status=self.status,
+            answering=answering,
+            method=request.method,
+            target=request.target,
+            http10=request.http10,
+            lines=request.lines,
+            forwarded_for=request.forwarded_for,
+            request_id=getattr(self, "request_id", b""),
+            rule=rule,
+        )
 
     def send(self, data: bytes) -> None:
         """To the client."""
@@ -239,6 +272,7 @@ def hear_client(self: Exchange) -> None:
 def answer_client(self: Exchange, status: int, outcome: Outcome, proxy_error: str = "") -> None:
     """Answer in place of a node, which is left."""
     self.outcome = outcome
+    self.status = status
     stop_upload(self)
     self.leave_node(reset=True)
     pages = self.live.pages

@@ -81,6 +81,7 @@ def redirect_client(self: Exchange, request: RequestHead) -> None:
     Raises:
         MessageError: It has named no host; the caller answers.
     """
+    self.status = 308
     self.send(redirect(request, self.live.redirect_port, date=http_date()))
     linger(self)
 
@@ -126,8 +127,13 @@ def take_chunks(self: Exchange, reader: ChunkedReader, data: bytes) -> None:
 
 def refuse_request(self: Exchange, error: MessageError, said: bytes) -> None:
     """Answer with the status of ``error``; ``said`` is what the request began with, for the log."""
-    self.live.refusals.note(self.peer, error, said)
+    note_refusal(self, error, said)
     answer_client(self, error.status, Outcome.CLIENT_ERROR, "http_request_error")
+
+
+def note_refusal(self: Exchange, error: MessageError, said: bytes) -> None:
+    self.refusal = error.rule, said
+    self.live.refusals.note(self.peer, error, said)
 
 
 def give_up_request(self: Exchange) -> None:
@@ -206,7 +212,7 @@ def refuse_body(self: Exchange, error: MessageError) -> None:
     if self.state is self.UPLOADING:
         refuse_request(self, error, said)
     else:
-        self.live.refusals.note(self.peer, error, said)
+        note_refusal(self, error, said)
         self.abort(Outcome.CLIENT_ERROR)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from nodebalancer.balancing.counters import PER_SECOND
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.errors import MessageError
 from nodebalancer.proxy import tcp
@@ -85,12 +86,27 @@ def switch(self: Exchange, head: ResponseHead, data: bytes) -> None:
     asked = self.state is self.WAITING and self.forwarding.upgrading(self.request)
     if not asked or head.upgrade != self.request.upgrade or self.node is None:
         raise MessageError(502, "response: a 101 nobody asked for, RFC 9110 7.8")
+    note_answer(self, 101)
     new = self.forwarding.switching(head)
     if self.live.by_cookie:
         new = with_cookie(self, new)
     self.send(new + data)
     self.node.write(self.for_tunnel)
     tcp.relay_both_ways(self)
+
+
+def note_answer(self: Exchange, status: int) -> None:
+    """The node has answered: count it, and how long that took."""
+    member = self.member
+    assert member is not None
+    assert self.node is not None
+    self.status = status
+    self.answered_at = now = self.node.active_at
+    member.responses[status // 100] += 1
+    seconds = now - self.connected_at
+    answering = member.answering
+    answering.counts[int(seconds * PER_SECOND).bit_length()] += 1  # Durations.note, without the call
+    answering.seconds += seconds
 
 
 def refuse_response(self: Exchange, error: MessageError) -> None:
@@ -124,6 +140,7 @@ def time_out_node(self: Exchange) -> None:
 
 def begin_response(self: Exchange, head: ResponseHead, data: bytes) -> None:
     """Pass on the head and what came of the body; let the rest stream."""
+    note_answer(self, head.status)
     if head.status >= 500 and head.status not in NODE_FAULTLESS:
         self.outcome = Outcome.SERVER_ERROR
         if not self.missing:  # or anybody could take nodes out by sending slowly

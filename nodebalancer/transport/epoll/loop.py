@@ -223,6 +223,8 @@ class EpollLoop:
         self.now = began = self.clock()
         while self.now - began < TURN_SECONDS:
             events = epoll.poll(LULL_SECONDS, BATCH_EVENTS)
+            # Not before: that may have waited, and then what has come would count as older than it is.
+            self.now = self.clock()
             if events:
                 self._handle(events)
             elif self._resting:
@@ -233,7 +235,6 @@ class EpollLoop:
                 self._work()
             if self._closing:
                 self._close()
-            self.now = self.clock()
         self._turning = False
         if self._resting:
             self.later(self)

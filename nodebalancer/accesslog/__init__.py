@@ -1,0 +1,1 @@
+"""The access log: one line for each request or tcp connection, written where it disturbs nobody."""
