@@ -7,6 +7,9 @@ from typing import NamedTuple
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.model import Node, Protocol
 
+Facts = tuple[float, str, Protocol, str, int, int, Node | None, Outcome, int, float | None, float | None, float]
+"""The first fields of an ``Entry``, which a tcp connection has too."""
+
 
 class Entry(NamedTuple):
     """Made on the hot path for every line, so it only keeps what is there; ``lines`` makes words of it, elsewhere.

@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from nodebalancer.accesslog.entry import Entry
+from nodebalancer.accesslog.entry import Entry, Facts
 from nodebalancer.balancing.counters import PER_SECOND
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.balancing.pool import Member
@@ -334,9 +334,13 @@ class ClientSide:
 
     def entry(self, outcome: Outcome, seconds: float) -> Entry | None:
         """What the access log is to say of it, which took so long; None: nothing."""
+        return Entry(*self.facts(outcome, seconds))
+
+    def facts(self, outcome: Outcome, seconds: float) -> Facts:
+        """What there is to say of every connection."""
         live = self.live
         member = self.member or (self.tried[-1] if self.tried else None)
-        return Entry(
+        return (
             time() - seconds,
             live.path,
             live.wanted.protocol,

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -86,7 +87,8 @@ def test_a_line_is_written_soon_though_nothing_follows_it(log: AccessLog, path: 
     log.lead_to(outlet(path))
     for number in range(3):
         log.note(numbered(number))
-        until(lambda number=number: path.read_bytes().endswith(b"%d\n" % number))
+        line = number_of(numbered(number))
+        until(partial(lambda line: path.read_bytes().endswith(line), line))
 
 
 def test_without_a_file_there_is_no_thread(path: Path) -> None:

@@ -174,23 +174,22 @@ class Exchange(ClientSide):
         """None for a client that has sent nothing: browsers connect ahead of need, and probes only connect."""
         if not self.bytes_in:
             return None
-        entry = super().entry(outcome, seconds)
-        assert entry is not None
-        answering = self.answered_at - self.connected_at if self.answered_at >= 0 else None
+        facts = self.facts(outcome, seconds)
         rule, begun = self.refusal
         request = getattr(self, "request", None)
         if request is None:
-            return entry._replace(status=self.status, rule=rule, begun=begun or self.buffer)
-        return entry._replace(
-            status=self.status,
-            answering=answering,
-            method=request.method,
-            target=request.target,
-            http10=request.http10,
-            lines=request.lines,
-            forwarded_for=request.forwarded_for,
-            request_id=getattr(self, "request_id", b""),
-            rule=rule,
+            return Entry(*facts, status=self.status, rule=rule, begun=begun or self.buffer)
+        return Entry(
+            *facts,
+            self.answered_at - self.connected_at if self.answered_at >= 0 else None,
+            self.status,
+            request.method,
+            request.target,
+            request.http10,
+            request.lines,
+            request.forwarded_for,
+            getattr(self, "request_id", b""),
+            rule,
         )
 
     def send(self, data: bytes) -> None:

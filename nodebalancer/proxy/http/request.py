@@ -248,12 +248,16 @@ def end_upload(self: Exchange) -> bool:
 
 
 def time_out_upload(self: Exchange) -> None:
-    """Nothing moves, or too little: the node does not read (504), or the client does not send (408)."""
+    """Nothing moves, or too little: the node does not read, or does not ask for the body (504), or the client does not send (408)."""
     wanted = self.live.wanted
     assert self.node is not None
     received = received_of_body(self)
     if self.node.congested:
         if not still_reads(self, NODE_READS, self.node, received, wanted.timeout_server):
+            answer_client(self, 504, Outcome.TIMED_OUT, "http_response_timeout")
+    elif self.request.expects_continue and not self.interims and received == self.request.size:
+        # The client waits for the node's 100; that a node is slow to give one is not counted against it.
+        if not still_time(self, wanted.timeout_server):
             answer_client(self, 504, Outcome.TIMED_OUT, "http_response_timeout")
     elif not (keeps_pace(self, SENDS, received) and still_time(self, wanted.timeout_client)):
         answer_client(self, 408, Outcome.CLIENT_TIMED_OUT, "http_request_error")

@@ -265,3 +265,26 @@ def test_options_with_max_forwards_0_is_answered_by_us() -> None:
     client.close()
     lb.pump()
     assert lb.outcomes == {"served": 1}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_client_that_waits_for_a_100_of_a_silent_node_gets_a_504_and_the_node_is_not_accused(chunked: bool) -> None:
+    """Who waits for the 100 is not slow; and a node may take its time for it."""
+    lb = http(timeout_server=5, timeout_client=60)
+    framing = b"Transfer-Encoding: chunked\r\n" if chunked else b"Content-Length: 3\r\n"
+    client = lb.client(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n" + framing + b"\r\n")
+    lb.advance(4)
+    assert client.received == b""
+    lb.advance(3)
+    assert status_of(client.received) == 504
+    lb.advance(60)
+    assert lb.outcomes == {"timed_out": 1}
+    assert lb.told == []
+
+
+def test_a_client_that_had_its_100_has_to_send() -> None:
+    lb = http(timeout_server=60, timeout_client=5)
+    client = lb.client(post(b"", 3, b"Expect: 100-continue\r\n"))
+    lb.node().send(b"HTTP/1.1 100 Continue\r\n\r\n")
+    lb.advance(8)
+    assert status_of(client.received.partition(b"\r\n\r\n")[2]) == 408
