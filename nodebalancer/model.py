@@ -120,6 +120,22 @@ class LogFormat(enum.Enum):
     JSON = "json"
 
 
+class ServiceLogFormat(enum.Enum):
+    """Formats of the service log."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class ServiceLogLevel(enum.Enum):
+    """How much matters enough for the service log; each has what follows it too."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARN = "warn"
+    ERROR = "error"
+
+
 class Policy(enum.Enum):
     """What a firewall does with a connection that no rule names."""
 
@@ -290,6 +306,7 @@ class NodeBalancer:
     listen: tuple[str, ...] = key(
         ListOf(IPAddress(), at_least=1), EVERYWHERE, "The addresses that its configs listen on.", row="R1"
     )
+    freebind: bool = key(Flag(), False, "Listen also on addresses that this machine does not have yet.", row="R33")
     client_conn_throttle: int = key(
         Integer(0, 1_000_000),
         0,
@@ -328,15 +345,23 @@ class Service:
     workers: int = key(Integer(1, 1024), 1, "Processes that carry traffic.", available=only(1))
     state_dir: str = key(Text(), "/var/lib/nodebalancer", "Directory for what is learnt: ids, statistics, keys.")
     cookie_key_file: str = key(Text(), "", "File with the key of cookies; default: cookie.key in state_dir.", row="R16")
-    access_log: str = key(
-        Text(), "", "File of the access log; - for standard output, empty for none.", available=only("")
+    log_format: ServiceLogFormat = key(
+        Choice(ServiceLogFormat),
+        ServiceLogFormat.TEXT,
+        "Format of the service log; twistd's options say where it goes.",
     )
+    log_level: ServiceLogLevel = key(
+        Choice(ServiceLogLevel), ServiceLogLevel.INFO, "The service log has what matters as much as this, or more."
+    )
+    access_log: str = key(Text(), "", "File of the access log; - for standard output, empty for none.")
     access_log_format: LogFormat = key(Choice(LogFormat), LogFormat.COMBINED, "Format of the access log.")
     grace_period: int = key(
         Integer(0, 86400, "seconds"), 30, "Seconds that open connections may go on after a stop was asked for."
     )
     shutdown_delay: int = key(
-        Integer(0, 3600, "seconds"), 0, "Seconds for which /health says 503 before a stop begins.", available=only(0)
+        Integer(0, 3600, "seconds"),
+        0,
+        "Seconds for which /health says 503 before we stop listening, for whoever balances us to notice.",
     )
 
 

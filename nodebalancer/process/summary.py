@@ -20,12 +20,15 @@ def summary(settings: Settings, limits: Limits, certificates: Certificates = lam
     lines: list[str] = []
     for nodebalancer in settings.nodebalancers.values():
         lines += _nodebalancer(nodebalancer, certificates)
+    if settings.metrics is not None:
+        lines.append(f"[metrics] on http://{settings.metrics.listen}/metrics, and /health there")
     return "\n".join([*lines, *_resources(settings, limits)])
 
 
 def _nodebalancer(nodebalancer: NodeBalancer, certificates: Certificates) -> Iterable[str]:
     label = f" {nodebalancer.label}" if nodebalancer.label else ""
-    yield f"[nodebalancer {nodebalancer.name}]{label}, at most {nodebalancer.max_connections} connections"
+    freebind = ", freebind" if nodebalancer.freebind else ""
+    yield f"[nodebalancer {nodebalancer.name}]{label}, at most {nodebalancer.max_connections} connections{freebind}"
     for config in nodebalancer.configs.values():
         yield from _config(nodebalancer, config, certificates)
 

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from nodebalancer.accesslog.writer import AccessLog
 from nodebalancer.balancing.health import StatusChange
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.balancing.pool import Pool
@@ -85,18 +86,21 @@ class Door:
 
     Attributes:
         protocol: For what the listener was opened; another one needs another listener.
+        freebind: Whether it may be where this machine is not.
     """
 
-    __slots__ = ("factory", "listener", "protocol")
+    __slots__ = ("factory", "freebind", "listener", "protocol")
 
-    def __init__(self, listen: Listen, address: Address, protocol: Protocol) -> None:
+    def __init__(self, listen: Listen, address: Address, protocol: Protocol, freebind: bool) -> None:
         self.factory = ClientFactory()
         self.protocol = protocol
+        self.freebind = freebind
         self.listener = listen(
             address,
             self.factory,
             tls=self.factory if protocol is Protocol.HTTPS else None,
             client_first=protocol is not Protocol.TCP,
+            freebind=freebind,
         )
         self.listener.pause()
 
@@ -122,6 +126,7 @@ class Listeners:
         listen: What opens listeners; default: the engine.
         tell: Hears of every change of a node's status (``IStatusSink.status_changed``).
         unserved: Hears of each connection that was not served, at its end: the config's path, its pool, the connection, how it ended.
+        access_log: Where requests and connections are told of; default: nowhere.
         tls_for: What an https config's listeners speak TLS with; known from before ``prepare``.
         cookie_key: The key of ``NB_SRVID``; asked at ``commit``.
         pages_for: A config's own pages for our errors; asked at ``commit``.
@@ -139,6 +144,7 @@ class Listeners:
         listen: Listen | None = None,
         tell: Callable[[StatusChange], None] = lambda change: None,
         unserved: Callable[[str, Pool, ClientSide, Outcome], None] = lambda *_: None,
+        access_log: AccessLog | None = None,
         tls_for: Callable[[Path], TLS] | None = None,
         cookie_key: Callable[[], bytes] = bytes,
         pages_for: Callable[[Path], Pages] = lambda path: {},
@@ -147,6 +153,7 @@ class Listeners:
         self._listen: Listen = listen or engine.listen
         self._tell = tell
         self._unserved = unserved
+        self._access_log = access_log or AccessLog()
         self._tls_for = tls_for
         self._cookie_key = cookie_key
         self._pages_for = pages_for
@@ -276,7 +283,9 @@ class Listeners:
             gates[name] = gate = self.gates.pop(name, None) or Gate(nodebalancer.max_connections, name)
             for config in nodebalancer.configs.values():
                 path = (name, config.name)
-                live = self.configs.pop(path, None) or LiveConfig(path, self.engine, gate, self._tell, self._unserved)
+                live = self.configs.pop(path, None) or LiveConfig(
+                    path, self.engine, gate, self._tell, self._unserved, self._access_log
+                )
                 firewall = wanted.firewalls.get(nodebalancer.firewall)
                 live.update(config, nodebalancer, firewall, self._cookie_key(), self._pages_for(path))
                 configs[path] = live
@@ -321,10 +330,11 @@ class Preparation:
                 continue
             self._make_way(address, places)
             try:
-                door = Door(self._listen, address, config.protocol)
+                door = Door(self._listen, address, config.protocol, nodebalancer.freebind)
             except ListenError as e:
                 where = f"[config {nodebalancer.name}/{config.name}] port = {config.port}"
-                message = f"cannot listen on {address}: {e.reason}"
+                hint = "; freebind = true listens there all the same" if e.absent else ""
+                message = f"cannot listen on {address}: {e.reason}{hint}"
                 if e.unsupported and has_other_family(nodebalancer, address):
                     log.warn("{where}: {message}; going on without it", where=where, message=message)
                 else:
@@ -355,7 +365,7 @@ class Preparation:
         for address in self.closed:
             before = self._before[address]
             try:
-                door = Door(self._listen, address, before.protocol)
+                door = Door(self._listen, address, before.protocol, before.freebind)
             except ListenError as e:
                 log.error("cannot listen on {address} again: {reason}", address=str(address), reason=e.reason)
                 del self._before[address]

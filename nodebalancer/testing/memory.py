@@ -155,13 +155,13 @@ class MemoryNetwork:
         self._port += 1
         return Address(host, self._port)
 
-    def claim(self, address: Address, acceptor: Acceptor) -> None:
-        """Listen on ``address``.
+    def claim(self, address: Address, acceptor: Acceptor, *, freebind: bool = False) -> None:
+        """Listen on ``address``, with ``freebind`` also on a foreign one.
 
         Raises:
             OSError: It cannot be had.
         """
-        if address.host in self.foreign:
+        if address.host in self.foreign and not freebind:
             raise OSError(errno.EADDRNOTAVAIL, "not ours")
         if address in self._acceptors:
             raise OSError(errno.EADDRINUSE, "taken")
@@ -207,6 +207,7 @@ class MemoryListener:
         factory: Factory,
         tls: TLS | None,
         admit: Callable[[Address], bool] | None,
+        freebind: bool = False,
     ) -> None:
         self.address = address
         self._engine = engine
@@ -215,7 +216,7 @@ class MemoryListener:
         self._admit = admit
         self._queue: deque[tuple[End, Address]] = deque()
         self._paused = self._closed = False
-        engine.network.claim(address, self._arrive)
+        engine.network.claim(address, self._arrive, freebind=freebind)
 
     @property
     def unserved(self) -> int:
@@ -330,11 +331,12 @@ class MemoryEngine:
         tls: TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
+        freebind: bool = False,
     ) -> MemoryListener:
         """``Engine.listen``."""
         try:
             free = address if address.port else self.network.free(address.host)
-            return MemoryListener(self, free, factory, tls, admit)
+            return MemoryListener(self, free, factory, tls, admit, freebind)
         except OSError as error:
             raise listen_error(error) from error
 

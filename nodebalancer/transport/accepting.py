@@ -30,17 +30,17 @@ def protocol_for(peer: Address, factory: Factory, admit: Callable[[Address], boo
 
 
 class Shortage:
-    """Says that clients cannot be accepted, for all listeners of an engine together, and not too often.
+    """Says that clients cannot be accepted, or not served, for all listeners of an engine together, and not too often.
 
     Args:
         clock: Monotonic seconds.
     """
 
-    __slots__ = ("_clock", "_quiet_until")
+    __slots__ = ("_clock", "_faults_quiet_until", "_quiet_until")
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._quiet_until = 0.0
+        self._quiet_until = self._faults_quiet_until = 0.0
 
     def tell(self, address: Address, error: OSError) -> None:
         """``error`` came from accepting at ``address``."""
@@ -51,5 +51,16 @@ class Shortage:
                 "{address} cannot accept: {error}; trying again every second, and saying so every {seconds:.0f}",
                 address=str(address),
                 error=error,
+                seconds=QUIET_SECONDS,
+            )
+
+    def survive(self, address: Address) -> None:
+        """A fault of ours keeps us from serving a client of ``address``; for ``except`` blocks."""
+        now = self._clock()
+        if now >= self._faults_quiet_until:
+            self._faults_quiet_until = now + QUIET_SECONDS
+            log.failure(
+                "a client of {address} could not be served; it is reset; saying so at most every {seconds:.0f} seconds",
+                address=str(address),
                 seconds=QUIET_SECONDS,
             )

@@ -72,7 +72,7 @@ def listen_error(error: OSError) -> ListenError:
     """Why an address cannot be listened on."""
     number = error.errno or 0
     reason = LISTEN_PHRASES.get(number) or (phrase(number) if number > 0 else str(error))
-    return ListenError(reason, unsupported=number == errno.EAFNOSUPPORT)
+    return ListenError(reason, unsupported=number == errno.EAFNOSUPPORT, absent=number == errno.EADDRNOTAVAIL)
 
 
 def family(host: str) -> socket.AddressFamily:

@@ -215,6 +215,7 @@ class Engine(Protocol):
         tls: TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
+        freebind: bool = False,
     ) -> Listener:
         """Listen on ``address``; IPv6 sockets take no IPv4 clients.
 
@@ -226,6 +227,7 @@ class Engine(Protocol):
                 False: the connection is reset.
             client_first: The client is the first to speak (HTTP), so the engine may wait for its first bytes before
                 it accepts.
+            freebind: Listen also on an address that this machine does not have yet (``IP_FREEBIND``; Linux).
 
         Raises:
             ListenError: The address cannot be had; caught by whoever prepares listeners.

@@ -64,10 +64,11 @@ class EpollEngine:
         tls: seam.TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
+        freebind: bool = False,
     ) -> EpollListener:
         """``Engine.listen``."""
         try:
-            listening = open_listening(address)
+            listening = open_listening(address, freebind=freebind)
         except OSError as error:
             raise listen_error(error) from error
         return self._listener(listening, factory, tls, admit, client_first)

@@ -284,10 +284,11 @@ class ReactorEngine:
         tls: seam.TLS | None = None,
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
+        freebind: bool = False,
     ) -> ReactorListener:
         """``Engine.listen``; ``client_first`` makes no difference here."""
         try:
-            listening = open_listening(address)
+            listening = open_listening(address, freebind=freebind)
         except OSError as error:
             raise listen_error(error) from error
         return ReactorListener(self, listening, factory, tls, admit)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+import sys
 from fcntl import ioctl
 from termios import FIONREAD, TIOCOUTQ
 from typing import Final
@@ -24,10 +26,13 @@ NO_BYTES: Final = bytes(4)
 
 INT: Final = struct.Struct("i")
 
+FREEBIND: Final = {socket.AF_INET: (socket.IPPROTO_IP, 15), socket.AF_INET6: (socket.IPPROTO_IPV6, 78)}
+"""``IP_FREEBIND`` (ip(7)) and ``IPV6_FREEBIND`` (``linux/in6.h``), which Python does not name. They need no right."""
+
 NOT_LISTENING: Final = "the inherited descriptor is no listening TCP socket"
 
 
-def reset(connection: socket.socket) -> None:
+def reset(connection: socket.SocketType) -> None:
     """Close a connection with a reset."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     connection.close()
@@ -47,8 +52,12 @@ def undelivered(fd: int) -> int:
     return count
 
 
-def open_listening(address: Address) -> socket.socket:
+def open_listening(address: Address, *, freebind: bool = False) -> socket.socket:
     """A listening, non-blocking socket; IPv6 ones take no IPv4 clients.
+
+    Args:
+        address: Numeric.
+        freebind: Whether an address will do that this machine does not have, or not yet.
 
     Raises:
         OSError: The address cannot be had; the engine makes it a ``ListenError``.
@@ -58,6 +67,8 @@ def open_listening(address: Address) -> socket.socket:
         if listening.family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if freebind:
+            _free(listening)
         listening.bind(address)
         listening.listen(BACKLOG)
         listening.setblocking(False)
@@ -65,6 +76,17 @@ def open_listening(address: Address) -> socket.socket:
         listening.close()
         raise
     return listening
+
+
+def _free(listening: socket.socket) -> None:
+    """Let it be bound to any address.
+
+    Raises:
+        OSError: Only Linux can; the numbers mean other things elsewhere.
+    """
+    if not sys.platform.startswith("linux"):
+        raise OSError(errno.ENOPROTOOPT, "freebind")
+    listening.setsockopt(*FREEBIND[listening.family], 1)
 
 
 def adopt_listening(fd: int) -> socket.socket:

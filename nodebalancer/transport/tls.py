@@ -30,6 +30,10 @@ BUFFER_BYTES: Final = 1 << 16
 BUFFER: Final = ffi.new("char[]", BUFFER_BYTES)
 """Where OpenSSL puts what is copied out at once. One thread at a time."""
 
+ANSWERS_BYTES_MAX: Final = 1 << 18
+"""What may wait to be sent when OpenSSL answers by itself. A client of TLS 1.2 that asks again and again for another handshake,
+and reads no refusal of it, would make us keep them all."""
+
 NOWHERE: Final = ffi.new("char **")
 """For pointers that nobody follows."""
 

@@ -12,7 +12,7 @@ from twisted.logger import LogEvent
 from nodebalancer.errors import ListenError
 from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorder, Recorders
-from nodebalancer.testing.worlds import RealWorld, World
+from nodebalancer.testing.worlds import MemoryWorld, RealWorld, World
 
 LoggedErrors = Callable[[], list[LogEvent]]
 
@@ -196,6 +196,21 @@ async def test_an_address_that_is_not_ours_is_an_error(world: World) -> None:
     with pytest.raises(ListenError) as caught:
         world.engine.listen(Address(world.foreign(), 0), Recorders())
     assert caught.value.reason == "this machine has no such address"
+    assert caught.value.absent
+
+
+@pytest.mark.parametrize("host", ["192.0.2.99", "2001:db8::99"])
+async def test_a_standby_listens_on_an_address_that_it_does_not_have_yet(world: World, host: str) -> None:
+    """R33; others still get the error, so the socket's own option it is and no setting of this machine."""
+    if isinstance(world, MemoryWorld):
+        world.network.foreign.add(host)
+    listener = world.engine.listen(Address(host, 0), Recorders(), freebind=True)
+    assert listener.address == Address(host, listener.address.port)
+    assert listener.address.port > 0
+    with pytest.raises(ListenError) as caught:
+        world.engine.listen(Address(host, 0), Recorders())
+    assert caught.value.absent
+    listener.close()
 
 
 async def test_ipv6_clients_are_served_by_ipv6_listeners_only(world: World) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import hmac
 import os
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.logger import LogEvent
@@ -192,6 +194,45 @@ async def test_a_client_may_not_renegotiate(world: SecureWorld) -> None:
     assert "no renegotiation" in str(peer.error)
     peer.below.close()
     await world.until(lambda: recorder.ended or "eof" in recorder.events)
+
+
+def hellos(tls: SSL.Connection, numbers: range) -> bytes:
+    """Records of TLS 1.2 that begin another handshake, with AES-128-GCM and SHA-256 (RFC 5246, 5 and 6.3; RFC 5288, 3).
+
+    OpenSSL's own client would begin one and wait.
+    """
+    secret = tls.master_key()
+    assert secret is not None
+    seed = link = b"key expansion" + (tls.server_random() or b"") + (tls.client_random() or b"")
+    block = b""
+    while len(block) < 36:
+        link = hmac.digest(secret, link, "sha256")
+        block += hmac.digest(secret, link + seed, "sha256")
+    cipher, salt = AESGCM(block[:16]), block[32:36]
+    hello, records = b"\x01\0\0\0", bytearray()
+    for number in numbers:
+        nonce = number.to_bytes(8, "big")
+        records += b"\x16\x03\x03\x00\x1c" + nonce
+        records += cipher.encrypt(salt + nonce, hello, nonce + b"\x16\x03\x03\x00\x04")
+    return bytes(records)
+
+
+async def test_refusals_to_renegotiate_do_not_pile_up(world: SecureWorld) -> None:
+    """For a client that asks for ever and reads none of them."""
+    protocol = Recorder()
+    context = world.authority.client(SSL.TLS1_2_VERSION)
+    context.set_cipher_list(b"ECDHE-ECDSA-AES128-GCM-SHA256")
+    peer = world.secure(world.serve_tls(lambda: protocol).address, context)
+    await world.until(lambda: peer.established and "shaken" in protocol.events)
+    peer.below.reading = False
+    for first in range(1, 400_000, 20_000):  # Finished was 0; the kernel's buffers come to some 4 MB
+        if not protocol.ended:
+            peer.below.send(hellos(peer.tls, range(first, first + 20_000)))
+            await world.until(lambda: not peer.below.unsent or protocol.ended)
+    await world.until(lambda: protocol.ended and peer.below.was_reset)
+    assert protocol.events == ["made", "shaken", "lost"]
+    assert protocol.reason is not None
+    assert protocol.reason.type is ConnectionLost
 
 
 @pytest.mark.parametrize("event", ["made", "shaken", "data", "eof"])

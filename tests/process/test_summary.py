@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from nodebalancer.fields import Address
-from nodebalancer.model import Node, NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.model import Metrics, Node, NodeBalancer, PortConfig, Protocol, Settings
 from nodebalancer.process.limits import Limits
 from nodebalancer.process.summary import summary
 
@@ -40,8 +40,15 @@ def test_certificates_are_told_with_their_config() -> None:
 def test_a_config_without_nodes_is_told_so_and_needs_no_source_ports() -> None:
     bare = NodeBalancer("www", {"raw": PortConfig("raw", port=81, protocol=Protocol.TCP)}, listen=("127.0.0.1",))
     text = summary(Settings(nodebalancers={"www": bare}), ROOMY)
+    assert text.startswith("[nodebalancer www], at most 10000 connections\n")
     assert "  [config www/raw] tcp on 127.0.0.1:81, roundrobin\n    no nodes\n" in text
     assert "source ports" not in text
+
+
+def test_who_listens_on_addresses_that_are_not_here_yet_is_told_so() -> None:
+    standby = NodeBalancer("www", listen=("192.0.2.1",), freebind=True)
+    text = summary(Settings(nodebalancers={"www": standby}), ROOMY)
+    assert text.startswith("[nodebalancer www], at most 10000 connections, freebind\n")
 
 
 def test_descriptors_that_can_be_raised_fit() -> None:
@@ -61,3 +68,8 @@ def test_limits_that_are_not_known_are_not_judged() -> None:
     text = summary(SETTINGS, attrs.evolve(ROOMY, source_ports=None, memory_bytes=None))
     assert "how much this machine has free is not known" in text
     assert "source ports" not in text
+
+
+def test_where_metrics_are_is_told() -> None:
+    settings = attrs.evolve(SETTINGS, metrics=Metrics(Address("::1", 9100)))
+    assert "\n[metrics] on http://[::1]:9100/metrics, and /health there\nWith all" in summary(settings, ROOMY)

@@ -37,13 +37,31 @@ def test_a_fault_is_logged_and_the_client_refused(logged_errors: Callable[[], li
 
 def test_a_shortage_is_told_now_and_then() -> None:
     """A full process has enough to do; and all its listeners are full together."""
+    error = OSError(errno.EMFILE, "Too many open files")
+    assert told_over_time(lambda shortage: shortage.tell(CLIENT, error)) == [1, 0, 1, 0]
+
+
+def test_faults_are_told_now_and_then(logged_errors: Callable[[], list[LogEvent]]) -> None:
+    """A persistent one would fill the disk."""
+
+    def survive(shortage: Shortage) -> None:
+        try:
+            fault()
+        except ValueError:
+            shortage.survive(CLIENT)
+
+    assert told_over_time(survive) == [1, 0, 1, 0]
+    assert len(logged_errors()) == 2
+
+
+def told_over_time(tell: Callable[[Shortage], None]) -> list[int]:
+    """Lines at 0 and 1 seconds, and when it is no longer quiet."""
     now = [0.0]
     shortage = Shortage(lambda: now[0])
-    error = OSError(errno.EMFILE, "Too many open files")
     told = []
     for seconds in (0, 1, QUIET_SECONDS, QUIET_SECONDS + 1):
         now[0] = seconds
         with capturedLogs() as lines:
-            shortage.tell(CLIENT, error)
+            tell(shortage)
         told.append(len(lines))
-    assert told == [1, 0, 1, 0]
+    return told

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 
 import pytest
 
@@ -33,6 +34,13 @@ def test_an_address_that_cannot_be_had_leaves_no_socket() -> None:
         open_listening(Address("192.0.2.99", 0))
     assert caught.value.errno == errno.EADDRNOTAVAIL
     assert descriptors() == before
+
+
+def test_a_system_that_cannot_bind_freely_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "freebsd14")
+    with pytest.raises(OSError, match="freebind") as caught:
+        open_listening(Address("192.0.2.99", 0), freebind=True)
+    assert caught.value.errno == errno.ENOPROTOOPT
 
 
 def test_an_adopted_socket_is_a_duplicate_that_does_not_block() -> None:

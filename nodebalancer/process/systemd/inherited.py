@@ -54,11 +54,11 @@ class Inherited:
         for fd, name in _passed(environ, first):
             self._take(fd, name)
 
-    def listen(self, address: Address, factory: Any, **options: Any) -> Listener:
-        """``Engine.listen``, or ``Engine.adopt`` if a socket for just this address was passed."""
+    def listen(self, address: Address, factory: Any, *, freebind: bool = False, **options: Any) -> Listener:
+        """``Engine.listen``, or ``Engine.adopt`` if a socket for just this address was passed, which is bound already."""
         fd = self._descriptors.get(address)
         if fd is None:
-            return self._engine.listen(address, factory, **options)
+            return self._engine.listen(address, factory, freebind=freebind, **options)
         return self._engine.adopt(fd, factory, **options)
 
     def close_unused(self, listening: Collection[Address]) -> None:

@@ -17,7 +17,7 @@ from nodebalancer.transport.engine import TICK_SECONDS, TLS, Engine, Factory
 from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
 from nodebalancer.transport.epoll.tls import TLSTransport
 from nodebalancer.transport.epoll.transport import EpollTransport
-from nodebalancer.transport.sockets import RESET
+from nodebalancer.transport.sockets import reset
 
 NEW: Final = tuple.__new__
 """Half the time that ``Address`` takes."""
@@ -157,21 +157,24 @@ class EpollListener:
         peer = NEW(Address, name) if len(name) == 2 else address_of(name)
         protocol = protocol_for(peer, self._factory, self._admit)
         if protocol is None:
-            refused = borrowed(fd)
-            refused.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-            refused.close()
+            reset(borrowed(fd))
             return
-        os.set_blocking(fd, False)
-        transport = (
-            EpollTransport(self._loop, fd, protocol, peer)
-            if self._tls is None
-            else TLSTransport(self._engine, self._loop, fd, protocol, peer, self._tls)
-        )
+        transport = None
         try:
+            os.set_blocking(fd, False)
+            transport = (
+                EpollTransport(self._loop, fd, protocol, peer)
+                if self._tls is None
+                else TLSTransport(self._engine, self._loop, fd, protocol, peer, self._tls)
+            )
             protocol.makeConnection(transport)
             transport.begin(client_first=self._client_first)
         except Exception:
-            self._loop.survive(transport)
+            self._shortage.survive(self.address)
+            if transport is None:
+                reset(borrowed(fd))
+            else:
+                transport.abortConnection()
 
     def _rest(self, error: OSError) -> None:
         """We cannot accept (no descriptors, no memory); trying again at once would only burn the processor."""

@@ -24,6 +24,7 @@ from nodebalancer.transport.epoll.sending import BREAK, BROKEN, CLOSING, DONE, L
 from nodebalancer.transport.epoll.transport import INPUT, TURN_BYTES, UNSURE, EpollTransport
 from nodebalancer.transport.sockets import RESET
 from nodebalancer.transport.tls import (
+    ANSWERS_BYTES_MAX,
     CORRUPT,
     PEER_CLOSED,
     PEER_GONE,
@@ -181,13 +182,11 @@ class TLSTransport(EpollTransport):
         return data
 
     def _reply(self) -> None:
-        """OpenSSL may have an answer to what has come: to a client of TLS 1.2 that asks again and again for another handshake, and
-        reads no refusal of it, there is none for ever.
-        """
+        """OpenSSL may have an answer to what has come; there are not many for a client that does not read."""
         data = self._codec.take()
         if data and self._phase < BROKEN:
             EpollTransport.send(self, data)
-            if self._unsent is not None and self._unsent.bytes > 4 * BUFFER_BYTES:
+            if self._unsent is not None and self._unsent.bytes > ANSWERS_BYTES_MAX:
                 self._lose(CORRUPT)
 
     # The handshake.

@@ -21,6 +21,7 @@ from nodebalancer.transport.engine import HANDSHAKE_SECONDS
 from nodebalancer.transport.reactor.stream import ReactorStream
 from nodebalancer.transport.stream import Turns
 from nodebalancer.transport.tls import (
+    ANSWERS_BYTES_MAX,
     CORRUPT,
     PEER_CLOSED,
     PEER_GONE,
@@ -164,15 +165,17 @@ class TLSStream(ReactorStream):
                 super().readConnectionLost()
                 return
             super().dataReceived(data)
-        if self._codec.prompt:
-            self._send_pending()
+        if self._codec.prompt and self._send_pending() and self._unsent > ANSWERS_BYTES_MAX:
+            self._give_up()
 
-    def _send_pending(self) -> None:
-        """What OpenSSL has for the peer."""
+    def _send_pending(self) -> bool:
+        """What OpenSSL has for the peer, if it has something."""
         data = self._codec.take()
-        if data:
-            self._unsent += len(data)
-            super()._lower_write(data)
+        if not data:
+            return False
+        self._unsent += len(data)
+        super()._lower_write(data)
+        return True
 
     def _give_up(self) -> None:
         """What comes, or what we have sent, is broken: there is nobody to say good-bye to."""

@@ -29,7 +29,7 @@ class Engine:
     def listen(self, address: Address, factory: Any, **options: Any) -> Any:
         self.calls.append(("listen", address))
 
-    def adopt(self, fd: int, factory: Any, **options: Any) -> Any:
+    def adopt(self, fd: int, factory: Any, *, client_first: bool = False) -> Any:
         self.calls.append(("adopt", fd))
 
 
@@ -86,7 +86,7 @@ def test_an_address_that_was_passed_is_adopted_and_any_other_bound(passed: Passe
     engine = Engine()
     inherited = passed.inherited(engine)
     other = Address(LOOPBACK, 1)
-    inherited.listen(second, Factory(), client_first=True)
+    inherited.listen(second, Factory(), client_first=True, freebind=True)
     inherited.listen(other, Factory())
     assert engine.calls == [("adopt", FIRST + 1), ("listen", other)]
     assert not os.get_inheritable(FIRST)

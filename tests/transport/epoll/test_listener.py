@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from select import EPOLLET
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred
+from twisted.logger import LogEvent
 
 from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorders
 from nodebalancer.testing.worlds import RealWorld
 from nodebalancer.transport.accepting import Shortage
 from nodebalancer.transport.engine_epoll import EpollEngine
+from nodebalancer.transport.epoll import listener
 from nodebalancer.transport.epoll.listener import ACCEPTS_MAX, EpollListener
 from nodebalancer.transport.epoll.loop import EDGES, EpollLoop, Handler
 from nodebalancer.transport.epoll.pipes import PipePool
+from nodebalancer.transport.epoll.transport import EpollTransport
 from nodebalancer.transport.sockets import open_listening
 
 LOOPBACK = Address("127.0.0.1", 0)
@@ -59,6 +63,28 @@ async def test_where_clients_speak_first_the_silent_are_not_accepted_at_once(wor
     assert served.clients == [speaking.address]
     silent.send(b"hello")
     await world.until(lambda: len(served.built) == 2)
+
+
+@pytest.mark.parametrize("fault", ["set_blocking", "transport", "begin"])
+async def test_clients_that_cannot_be_served_are_reset_and_told_once(
+    world: RealWorld,
+    fault: str,
+    monkeypatch: pytest.MonkeyPatch,
+    logged_errors: Callable[[], list[LogEvent]],
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    where = {"set_blocking": (os, fault), "transport": (listener, "EpollTransport"), "begin": (EpollTransport, fault)}
+    served = world.serve()
+    with monkeypatch.context() as patch:
+        patch.setattr(*where[fault], fail)
+        clients = [world.client(served.address) for _ in range(3)]
+        await world.until(lambda: all(client.was_reset for client in clients))
+    assert all(protocol.events == (["made", "lost"] if fault == "begin" else []) for protocol in served.built)
+    assert len(logged_errors()) == 1
+    world.client(served.address)
+    await world.until(lambda: served.built[-1].events == ["made"])
 
 
 class FullLoop(EpollLoop):
