@@ -109,6 +109,7 @@ class Certificates:
         self._live: dict[Path, ServerTLS] = {}
         self._examined: tuple[Settings | None, Mapping[Path, Examined]] = (None, {})
         self._prepared: Mapping[Path, Examined] = {}
+        self._remarks: tuple[tuple[ServerTLS, tuple[Remark, ...]], ...] = ()
         self._loop = GuardedLoop(reactor, LOOK_SECONDS, self.look, name="the look at certificate files")
 
     # IFollower
@@ -117,6 +118,7 @@ class Certificates:
         """Read and judge every file that ``wanted`` names."""
         examined = dict(self._load(wanted))
         self._examined = wanted, examined
+        self._remarks = tuple((one.tls, one.loaded.warnings) for one in examined.values())
         self.warnings = tuple(
             problem_of(path, one.config, remark) for path, one in examined.items() for remark in one.loaded.warnings
         )
@@ -135,13 +137,12 @@ class Certificates:
         return problems
 
     def commit(self) -> Deferred[None]:
-        """Serve it, and tell what is not right about it, unless that was told before."""
+        """Serve it. What is not right about it is told by whoever takes the warnings, or else by the next look."""
         live = {}
         for path, one in self._prepared.items():
             assert one.loaded.serving is not None
             one.tls.config = one.config
             one.tls.serve(one.loaded.serving)
-            _tell(path, one.tls, one.loaded.warnings)
             live[path] = one.tls
         self._live = live
         self._forget()
@@ -157,6 +158,13 @@ class Certificates:
         self._examined = None, {}
 
     # What else is asked for.
+
+    def take_warnings(self) -> tuple[Problem, ...]:
+        """``warnings``, for somebody who tells them; no look tells them again."""
+        remarks, self._remarks = self._remarks, ()
+        for tls, warnings in remarks:
+            tls.news(warnings)
+        return self.warnings
 
     def tls_for(self, path: Path) -> ServerTLS:
         """What the listeners of an https config are given; the same object for as long as there is such a config.
@@ -233,7 +241,7 @@ def _renew(path: Path, tls: ServerTLS, found: Loaded) -> None:
         tls.serve(found.serving)
         for one in found.serving.certificates:
             if one not in before.certificates:
-                log.info("[config {path}] new {what}", path="/".join(path), what=one.description)
+                log.info("[config {config}] new {what}", config="/".join(path), what=one.description)
     problems = (attrs.evolve(one, message=f"{one.message}; {KEPT}") for one in found.problems)
     _tell(path, tls, (*problems, *found.warnings))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 import attrs
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.x509.oid import PublicKeyAlgorithmOID
 
 from nodebalancer.certificates.pem import Key, certificates_in, key_in
 from nodebalancer.errors import CertificateError
@@ -101,6 +102,9 @@ def pair_of(cert: bytes, key: bytes) -> Pair:
         raise CertificateError(*flaws)
     try:
         leaf = _leaf_of(certificates, private)
+        if leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSASSA_PSS:
+            # To cryptography its key is an ordinary one, for which OpenSSL then finds no suite.
+            raise CertificateError(("ssl_cert", "is for a key of type RSA-PSS; clients know RSA and ECDSA keys"))
         return Pair(leaf, _chain_of(leaf, certificates), private, _names_of(leaf))
     except ODD as e:
         raise CertificateError(

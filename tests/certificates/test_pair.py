@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,6 +172,18 @@ def test_what_a_certificate_says_is_escaped_for_people() -> None:
     pair = pair_of(text, text)
     assert pair.names == ("a\n[config b].example",)
     assert pair.names_told == "a\\x0a[config b].example"
+
+
+def test_a_certificate_for_an_rsa_pss_key_is_told_as_such(tmp_path: Path) -> None:
+    cert, key = tmp_path / "pss.crt", tmp_path / "pss.key"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa-pss", "-noenc", "-subj", "/CN=pss", "-keyout", key, "-out", cert],
+        check=True,
+        capture_output=True,
+    )
+    assert flaws(cert.read_bytes(), key.read_bytes()) == (
+        ("ssl_cert", "is for a key of type RSA-PSS; clients know RSA and ECDSA keys"),
+    )
 
 
 def test_the_name_of_a_stranger_in_the_chain_is_escaped(issue: Issue) -> None:
