@@ -73,6 +73,9 @@ class Reloader:
         self._text = ""
         self._requested = False
         self._seen: tuple[Stamp, Settings | None] = (None, None)
+        # What that was compared with, and with which result: with many nodes it takes a while.
+        self._compared: Settings | None = None
+        self._differed = False
 
     def request(self, asked_by: str) -> None:
         """Reload as soon as it can be; one that was requested and has not begun will do for this one too."""
@@ -95,11 +98,15 @@ class Reloader:
         return Deferred.fromCoroutine(self._reload(asked_by))
 
     def differs(self) -> bool:
-        """Whether the file asks for something else than what runs; looks into it only when it is another than last time."""
-        stamp = self._stamp()
+        """Whether the file asks for something else than what runs; looks into it only when it, or that, is another than last time."""
+        stamp, current = self._stamp(), self._plane.current
         if stamp is None or stamp != self._seen[0]:
             self._seen = stamp, self._wanted_by_file()
-        return self._seen[1] != self._plane.current
+            self._compared = None
+        if self._compared is not current:
+            self._differed = self._seen[1] != current
+            self._compared = current
+        return self._differed
 
     async def _reload(self, asked_by: str) -> tuple[Change, ...]:
         self.busy(True)

@@ -7,148 +7,43 @@ reload from nothing.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from nodebalancer.accesslog.file import Owner
 from nodebalancer.balancing.member import Status
-from nodebalancer.certificates.follower import Certificates
 from nodebalancer.control.change_lines import counted
-from nodebalancer.control.cookie_key import CookieKey
-from nodebalancer.control.editor import Editor
-from nodebalancer.control.error_pages import ErrorPages
-from nodebalancer.control.events import Events
 from nodebalancer.control.last_good import LastGood
-from nodebalancer.control.manhole.follower import Manhole
-from nodebalancer.control.manhole.verbs import Subject
-from nodebalancer.control.manhole.why import UnservedRing
 from nodebalancer.control.plane import ControlPlane
 from nodebalancer.control.reload import Reloader
 from nodebalancer.control.settings_file import SettingsFile
 from nodebalancer.errors import Problem, SettingsError
 from nodebalancer.fields import Address
-from nodebalancer.health.monitor import Monitor
-from nodebalancer.health.names import Names, is_this_machine
+from nodebalancer.interfaces import IFollower
+from nodebalancer.model import Service as ServiceSettings
 from nodebalancer.model import Settings
 from nodebalancer.process.launch import Launch
 from nodebalancer.process.limits import needs, raise_descriptors, shortage
+from nodebalancer.process.parts import NOTHING_PASSED, Parts
 from nodebalancer.process.rights import lost
 from nodebalancer.process.signals import Signals
-from nodebalancer.process.systemd.inherited import Inherited
 from nodebalancer.proxy.listeners import Listeners
-from nodebalancer.transport.engine import Engine
-from nodebalancer.transport.engine_reactor import ReactorEngine
 
 log = Logger()
-
-ENGINES = ("auto", "epoll", "reactor")
-"""What ``--engine`` may be; ``auto`` is epoll where the system has it, else reactor."""
-
-NOTHING_PASSED: Mapping[str, str] = MappingProxyType({})
-"""An environment that names no sockets."""
 
 COLLECTOR_THRESHOLDS = (50_000, 20, 20)
 """Objects and generations between two runs of the garbage collector. Python's own 700 would have it look through every
 connection several times a second, and connections form no cycles that it could find."""
-
-
-def engine_maker(name: str) -> Callable[[Any], Engine]:
-    """What makes the engine called ``name``, one of ``ENGINES``, from a reactor.
-
-    Raises:
-        ImportError: ``epoll`` was asked for and this system has none; caught by the command line.
-    """
-    if name == "reactor":
-        return ReactorEngine
-    try:
-        from nodebalancer.transport.engine_epoll import EpollEngine
-    except ImportError:
-        if name == "epoll":
-            raise
-        return ReactorEngine
-    return EpollEngine
-
-
-class Parts:
-    """The parts that follow the settings; nothing is followed yet.
-
-    Args:
-        reactor: The one reactor of the process.
-        engine: One of ``ENGINES``.
-        file: Where the settings stand; None: they came from nowhere and are not changed.
-        last_good: Keeps what runs.
-        environ: Names sockets that were passed to us.
-
-    Attributes:
-        plane: The one door to change or ask anything.
-        reloader: Brings in what the file says; ``editor``: changes what runs and the file; None without a file.
-        inherited: Sockets that were passed to us.
-        listeners: The data plane; ``certificates``: what it speaks TLS with.
-        names: Where nodes are that go by a name; ``monitor``: their probes; ``events``: what became of them.
-        manhole: The shell.
-    """
-
-    reloader: Reloader | None = None
-    editor: Editor | None = None
-
-    def __init__(
-        self,
-        reactor: Any,
-        engine: str,
-        file: SettingsFile | None = None,
-        last_good: LastGood | None = None,
-        environ: Mapping[str, str] = NOTHING_PASSED,
-    ) -> None:
-        made = engine_maker(engine)(reactor)
-        self.inherited = Inherited(made, environ)
-        self.events = Events(reactor)
-        self.certificates = Certificates(reactor)
-        cookies = CookieKey()
-        pages = ErrorPages()
-        unserved = UnservedRing()
-        self.listeners = Listeners(
-            made,
-            listen=self.inherited.listen,
-            tell=self.events.status_changed,
-            unserved=unserved.note,
-            tls_for=self.certificates.tls_for,
-            cookie_key=lambda: cookies.key,
-            pages_for=pages.pages_for,
-        )
-        self.names = Names(made, reactor, self.listeners, is_this_machine)
-        self.monitor = Monitor(made, reactor, self.names, self.listeners)
-        subject = Subject(self.listeners, self.events, unserved, reactor, {"parts": self})
-        self.manhole = Manhole(reactor, subject)
-        # What listeners need comes before them, and who reports to them after.
-        self.plane = ControlPlane(
-            (self.certificates, cookies, pages, self.listeners, self.names, self.monitor, self.manhole)
-        )
-
-        if file is not None:
-            last_good = last_good or LastGood()
-            self.reloader = Reloader(file, self.plane, last_good, warnings=lambda: self.certificates.warnings)
-            self.editor = Editor(file, self.plane, last_good)
-            subject.editor, subject.reloader = self.editor, self.reloader
-
-    def start(self) -> None:
-        """Begin what needs a running reactor."""
-        self.certificates.start()
-
-    def stop(self) -> None:
-        """Change nothing, probe, resolve and look at files no more."""
-        self.plane.stop()
-        self.manhole.stop()
-        self.monitor.stop()
-        self.names.stop()
-        self.certificates.stop()
 
 
 class Balancer(Service):
@@ -164,12 +59,15 @@ class Balancer(Service):
         last_good: Keeps what runs.
         busy: Told True as a reload begins and False when it has ended.
         environ: Names sockets that were passed to us.
+        followers: More that follow the settings.
+        owner: Who gets log files that root makes: user and group.
 
     Attributes:
         parts: From ``privilegedStartService`` on: they open descriptors, and twistd forks before.
     """
 
     parts: Parts
+    _delay: Deferred[None] | None = None
 
     def __init__(
         self,
@@ -183,6 +81,8 @@ class Balancer(Service):
         last_good: LastGood | None = None,
         busy: Callable[[bool], None] = lambda busy: None,
         environ: Mapping[str, str] = NOTHING_PASSED,
+        followers: Iterable[IFollower] = (),
+        owner: Owner = (None, None),
     ) -> None:
         self._reactor = reactor
         self._engine = engine
@@ -193,6 +93,8 @@ class Balancer(Service):
         self._last_good = last_good or LastGood()
         self._busy = busy
         self._environ = environ
+        self._followers = followers
+        self._owner = owner
         self._user = os.geteuid()
         self._short: str | None = None
 
@@ -213,7 +115,15 @@ class Balancer(Service):
             SystemExit: It cannot be done, and the operator was told why; ends the process.
         """
         super().privilegedStartService()
-        self.parts = Parts(self._reactor, self._engine, self._file, self._last_good, self._environ)
+        self.parts = Parts(
+            self._reactor,
+            self._engine,
+            self._file,
+            self._last_good,
+            self._environ,
+            self._followers,
+            self._owner,
+        )
         problems: tuple[Problem, ...] = ()
         for settings in self._wanted:
             for problem in problems:
@@ -221,7 +131,7 @@ class Balancer(Service):
             self._make_room(settings)
             problems = tuple(map(self._placed, self._follow(settings)))
             if not problems:
-                for warning in self.parts.certificates.warnings:
+                for warning in self.parts.certificates.take_warnings():
                     self._launch.warn(str(self._placed(warning)))
                 self.parts.inherited.close_unused(self._addresses())
                 return
@@ -235,25 +145,34 @@ class Balancer(Service):
             self._ready_to_reload(self._file, self.parts.reloader)
         for address, live in self.listeners.listening():
             log.info(
-                "listening on {address} for [config {path}], {nodes}",
+                "listening on {address} for [config {config}], {nodes}",
                 address=str(address),
-                path=live.path,
+                config=live.path,
                 nodes=counted(len(live.wanted.nodes), "node"),
             )
 
     def stopService(self) -> Deferred[None]:
-        """Listen no more; fires when all connections have ended, after ``grace_period`` by a reset."""
+        """Listen no more, after ``shutdown_delay``; fires when all connections have ended, after ``grace_period`` by a reset."""
         super().stopService()
         if not hasattr(self, "parts"):
             return succeed(None)
+        self.parts.drain()
+        return Deferred.fromCoroutine(self._stop(self.plane.current.service))
+
+    async def _stop(self, service: ServiceSettings) -> None:
+        if service.shutdown_delay:
+            log.info("going on for {delay} seconds, in which /health says 503", delay=service.shutdown_delay)
+            self._delay = deferLater(self._reactor, service.shutdown_delay)
+            with contextlib.suppress(CancelledError):
+                await self._delay
         self.parts.stop()
-        grace = self.plane.current.service.grace_period
         log.info(
             "not listening any more; open connections: {count}, they have {grace} seconds to end",
             count=self.listeners.open_connections,
-            grace=grace,
+            grace=service.grace_period,
         )
-        return self.listeners.stop(grace)
+        await self.listeners.stop(service.grace_period)
+        self.parts.close()
 
     def reload(self, asked_by: str) -> None:
         """Reload, if there is a file; how it ends is in the log."""
@@ -261,6 +180,11 @@ class Balancer(Service):
             log.info("{asked_by}: there is no file to reload", asked_by=asked_by)
         else:
             self.parts.reloader.request(asked_by)
+
+    def reopen(self) -> None:
+        """Open logs anew that were moved away."""
+        if hasattr(self, "parts"):
+            self.parts.access_log.reopen()
 
     def status(self) -> str:
         """How we are: ``3 configs, 7 nodes up, 1 down``."""
@@ -274,6 +198,8 @@ class Balancer(Service):
 
     def end_now(self) -> None:
         """Reset what is left of the connections; ``stopService`` was called before."""
+        if self._delay is not None:
+            self._delay.cancel()
         self.listeners.stop(0)
 
     def _ready_to_reload(self, file: SettingsFile, reloader: Reloader) -> None:

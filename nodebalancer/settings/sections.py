@@ -57,7 +57,7 @@ SORTS = {
     for sort in (
         Sort("service", Service),
         Sort("manhole", Manhole),
-        Sort("metrics", Metrics, available=False),
+        Sort("metrics", Metrics),
         Sort("api", Api, available=False),
         Sort("defaults", PortConfig),
         Sort("nodebalancer", NodeBalancer, ("NAME",)),

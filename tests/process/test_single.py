@@ -7,7 +7,6 @@ from __future__ import annotations
 import gc
 import os
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,25 +16,24 @@ import attrs
 import pytest
 import pytest_twisted
 from twisted.internet import reactor  # noqa: TID251 services run in the reactor of the tests
+from twisted.internet.task import deferLater
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
 
 from nodebalancer.control.settings_file import SettingsFile
 from nodebalancer.errors import SettingsError
 from nodebalancer.fields import Address
-from nodebalancer.model import Node, NodeBalancer, PortConfig, Protocol, Service, Settings
+from nodebalancer.model import Metrics, Node, NodeBalancer, PortConfig, Protocol, Service, Settings
 from nodebalancer.process.launch import Launch
 from nodebalancer.process.signals import Signals
 from nodebalancer.process.single import (
     COLLECTOR_THRESHOLDS,
     Balancer,
     ProcessWide,
-    engine_maker,
     settle_collector,
 )
 from nodebalancer.settings.reading import load
 from nodebalancer.testing.nodes import LOOPBACK, answers, free_port
-from nodebalancer.transport.engine_reactor import ReactorEngine
 
 LoggedErrors = Callable[[], list[LogEvent]]
 
@@ -90,6 +88,25 @@ async def test_it_listens_from_the_privileged_start_to_the_stop(launch: Launch, 
     await balancer.stopService()
     assert not answers(port)
     balancer.end_now()
+
+
+@pytest_twisted.ensureDeferred
+async def test_before_it_stops_it_goes_on_for_a_while_and_tells_who_asks(launch: Launch, log_lines: list[str]) -> None:
+    port, metrics = free_port(), free_port()
+    wanted = attrs.evolve(
+        settings(port), service=Service(shutdown_delay=3000), metrics=Metrics(Address(LOOPBACK, metrics))
+    )
+    balancer = Balancer(reactor, "auto", [wanted], launch)
+    balancer.privilegedStartService()
+    balancer.startService()
+    stopped = balancer.stopService()
+    assert log_lines[-1] == "going on for 3000 seconds, in which /health says 503"
+    assert balancer.status().startswith("stopping, ")
+    assert (answers(port), answers(metrics), balancer.parts.monitor._loop.running) == (True, True, True)
+    balancer.end_now()
+    await stopped
+    await deferLater(reactor, 0)  # in which sockets are closed
+    assert (answers(port), answers(metrics), balancer.parts.monitor._loop.running) == (False, False, False)
 
 
 class WithFile:
@@ -232,26 +249,6 @@ async def test_more_connections_than_descriptors_are_a_warning(launch: Launch, l
     balancer.privilegedStartService()
     await balancer.stopService()
     assert [line for line in log_lines if "of 1000000 connections only" in line]
-
-
-def test_the_reactor_engine_is_there_on_any_system() -> None:
-    assert engine_maker("reactor") is ReactorEngine
-
-
-@pytest.fixture
-def no_epoll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "nodebalancer.transport.engine_epoll", None)
-
-
-@pytest.mark.usefixtures("no_epoll")
-def test_where_there_is_no_epoll_the_portable_engine_takes_its_place() -> None:
-    assert engine_maker("auto") is ReactorEngine
-
-
-@pytest.mark.usefixtures("no_epoll")
-def test_where_there_is_no_epoll_it_cannot_be_asked_for() -> None:
-    with pytest.raises(ImportError):
-        engine_maker("epoll")
 
 
 class Reactor:

@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Any
 import attrs
 from twisted.conch.ssh.keys import Key
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import CannotListenError
-from twisted.logger import Logger
 
 from nodebalancer.changes import Change
 from nodebalancer.control.manhole.keys import AuthorizedKeys, host_key, read_authorized_keys
 from nodebalancer.control.manhole.verbs import Subject
 from nodebalancer.control.manhole.watchdog import Watchdog
+from nodebalancer.control.port import Port
 from nodebalancer.errors import Problem
 from nodebalancer.fields import Address
 from nodebalancer.model import NOTHING, Settings
-from nodebalancer.transport.addresses import listen_error
 
 if TYPE_CHECKING:
     from nodebalancer.control.manhole.ssh import Door
-
-log = Logger()
 
 
 @attrs.frozen(eq=False)
@@ -33,14 +29,12 @@ class Prepared:
         wanted: The settings.
         keys: Who may log in.
         host_key: Who we are; None: there is to be no manhole.
-        port: Where we listen, paused if it is new; None likewise.
         state_dir: Where the host key is from.
     """
 
     wanted: Settings
     keys: AuthorizedKeys = attrs.field(factory=dict)
     host_key: Key | None = None
-    port: Any = None
     state_dir: str = ""
 
 
@@ -54,7 +48,7 @@ class Manhole:
     """
 
     def __init__(self, reactor: Any, subject: Subject, watchdog: Watchdog | None = None) -> None:
-        self._reactor = reactor
+        self._port = Port(reactor, "manhole", "the manhole")
         self._subject = subject
         self._watchdog = watchdog or Watchdog()
         self._door: Door | None = None
@@ -63,10 +57,7 @@ class Manhole:
     @property
     def address(self) -> Address | None:
         """Where it listens; None: nowhere."""
-        if self._now.port is None:
-            return None
-        host = self._now.port.getHost()
-        return Address(host.host, host.port)
+        return self._port.address
 
     # IFollower
 
@@ -78,7 +69,7 @@ class Manhole:
         """Read the keys again, have a host key, and bind; nobody is let in by a new listener before ``commit``."""
         self._then = Prepared(wanted)
         if wanted.manhole is None:
-            return succeed(())
+            return succeed(self._port.prepare(None, None))
         keys, problems = _keys(wanted)
         if problems:
             return succeed(problems)
@@ -86,30 +77,19 @@ class Manhole:
             key = self._host_key(wanted.service.state_dir)
         except (OSError, ValueError) as e:
             return succeed((_host_key_problem(e),))
-        try:
-            port = self._port(wanted.manhole.listen)
-        except CannotListenError as e:
-            reason = listen_error(e.socketError).reason
-            message = f"cannot listen on {wanted.manhole.listen}: {reason}"
-            return succeed((Problem(f"[manhole] listen = {wanted.manhole.listen}", message, ("manhole", "listen")),))
-        self._then = Prepared(wanted, keys, key, port, wanted.service.state_dir)
-        return succeed(())
+        self._then = Prepared(wanted, keys, key, wanted.service.state_dir)
+        return succeed(self._port.prepare(wanted.manhole.listen, self._made_door()))
 
     def commit(self) -> Deferred[None]:
         """Let in who may, where it is wanted; sessions stay as long as their key does."""
-        before, self._now = self._now, self._then
+        self._now = self._then
         door = self._door
         if self._now.host_key is not None:
             assert door is not None
             door.let_in(self._now.keys, self._now.host_key)
         elif door is not None:
             door.close()
-        if self._now.port is not before.port:
-            if before.port is not None:
-                before.port.stopListening()
-            if self._now.port is not None:
-                self._now.port.startReading()
-                log.info("the manhole listens on {address}", address=str(self.address))
+        self._port.commit()
         self._subject.unserved.keep(
             f"{nodebalancer.name}/{config}"
             for nodebalancer in self._now.wanted.nodebalancers.values()
@@ -119,16 +99,13 @@ class Manhole:
 
     def abandon(self) -> Deferred[None]:
         """Close what was bound."""
-        if self._then.port is not None and self._then.port is not self._now.port:
-            self._then.port.stopListening()
+        self._port.abandon()
         self._then = self._now
         return succeed(None)
 
     def stop(self) -> None:
         """Listen no more; sessions go on until the process ends."""
-        if self._now.port is not None:
-            self._now.port.stopListening()
-            self._now = attrs.evolve(self._now, port=None)
+        self._port.stop()
 
     def close(self) -> None:
         """Send everybody away too."""
@@ -142,17 +119,13 @@ class Manhole:
             return self._now.host_key
         return host_key(state_dir)
 
-    def _port(self, address: Address) -> Any:
-        if self._now.port is not None and self._now.wanted.manhole.listen == address:  # type: ignore[union-attr]
-            return self._now.port
+    def _made_door(self) -> Door:
         if self._door is None:
             # It installs a reactor, and takes a while.
             from nodebalancer.control.manhole.ssh import Door
 
             self._door = Door(self._subject, self._watchdog)
-        port = self._reactor.listenTCP(address.port, self._door, interface=address.host)
-        port.stopReading()
-        return port
+        return self._door
 
 
 def _keys(wanted: Settings) -> tuple[AuthorizedKeys, tuple[Problem, ...]]:

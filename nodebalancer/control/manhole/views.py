@@ -107,6 +107,7 @@ class NodeView:
         open: Connections there now.
         total: Connections there ever, by way of picks.
         flaps: Changes of status.
+        bytes_in: From clients whose connections have ended there; ``bytes_out``: to them.
     """
 
     path: str
@@ -119,6 +120,8 @@ class NodeView:
     open: int
     total: int
     flaps: int
+    bytes_in: int
+    bytes_out: int
 
 
 @attrs.frozen
@@ -153,7 +156,7 @@ class Line:
         mode: Of a node; of a config protocol and port.
         weight: Of a node; else empty, as are ``since`` and ``why``.
         status: Of a node; of what has nodes how many are up and down.
-        bytes_in: Of what has clients: received from those whose connections have ended; ``bytes_out``: handed to them.
+        bytes_in: Received from clients whose connections have ended; ``bytes_out``: handed to them.
     """
 
     name: str
@@ -219,6 +222,8 @@ def node_view(config: str, member: Member) -> NodeView:
         member.open,
         member.picks,
         member.flaps,
+        member.bytes_in,
+        member.bytes_out,
     )
 
 
@@ -280,7 +285,9 @@ def config_lines(view: ConfigView) -> Iterator[Line]:
     yield Line(view.path, view.protocol, "", health(view.nodes), "", view.open, view.total, total_in, total_out, why)
     for node in view.nodes:
         status, since = node.status.value, moment(node.since)
-        yield Line(node.path, node.mode.value, node.weight, status, since, node.open, node.total, "", "", node.why)
+        node_in, node_out = size(node.bytes_in), size(node.bytes_out)
+        mode = node.mode.value
+        yield Line(node.path, mode, node.weight, status, since, node.open, node.total, node_in, node_out, node.why)
 
 
 def within(path: str, of: str) -> bool:

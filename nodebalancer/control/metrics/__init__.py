@@ -1,0 +1,1 @@
+"""Figures for Prometheus, and ``/health``: counters that the data plane keeps anyway, read when somebody asks."""
