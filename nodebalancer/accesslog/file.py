@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from nodebalancer.appending import moved, open_to_append
 from nodebalancer.errors import LinesLostError
+
+Owner = tuple[int | None, int | None]
 
 STANDARD_OUTPUT: Final = "-"
 """What stands for it in the settings."""
 
 _NEWLINE = ord("\n")
-
-MODE: Final = 0o640
-"""Of a file that is made: who was here is not for everybody to read. Less what the umask takes away."""
 
 
 class LogFile:
@@ -21,13 +21,15 @@ class LogFile:
 
     Args:
         path: Its absolute path; made if it is not there. ``-`` is standard output.
+        owner: As ``open_to_append`` has it: user and group.
 
     Raises:
-        OSError: It cannot be opened; caught by the follower. A fifo that nobody reads is one of these.
+        OSError: It cannot be opened; caught by the follower.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, owner: Owner = (None, None)) -> None:
         self.path = path
+        self._owner = owner
         self._torn = False
         self._fd = self._open()
 
@@ -51,13 +53,7 @@ class LogFile:
 
     def moved(self) -> bool:
         """Whether its path leads to another file by now, or nowhere."""
-        if self.path == STANDARD_OUTPUT:
-            return False
-        try:
-            there, here = os.stat(self.path), os.fstat(self._fd)
-        except OSError:
-            return True
-        return (there.st_dev, there.st_ino) != (here.st_dev, here.st_ino)
+        return self.path != STANDARD_OUTPUT and moved(self._fd, self.path)
 
     def reopen(self) -> None:
         """Go on with what is at its path now.
@@ -76,8 +72,6 @@ class LogFile:
     def _open(self) -> int:
         if self.path == STANDARD_OUTPUT:
             return os.dup(1)
-        # A fifo without a reader fails this way, instead of stopping everything until there is one.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-        fd = os.open(self.path, flags, MODE)
+        fd = open_to_append(self.path, *self._owner)
         os.set_blocking(fd, True)
         return fd

@@ -7,7 +7,7 @@ import os
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from nodebalancer.accesslog.file import STANDARD_OUTPUT, LogFile
+from nodebalancer.accesslog.file import STANDARD_OUTPUT, LogFile, Owner
 from nodebalancer.accesslog.lines import FORMATS
 from nodebalancer.accesslog.writer import AccessLog, Outlet
 from nodebalancer.changes import Change
@@ -25,17 +25,20 @@ class AccessLogFile:
 
     Args:
         access_log: What is written.
+        owner: Who gets a file that root makes: twistd's ``--uid`` and ``--gid``.
     """
 
-    def __init__(self, access_log: AccessLog) -> None:
+    def __init__(self, access_log: AccessLog, owner: Owner = (None, None)) -> None:
         self._log = access_log
+        self._owner = owner
         self._now = self._then = way_of(NOTHING)
         self._file: LogFile | None = None
+        self._next: LogFile | None = None  # the same, unless a reload is under way that wants another
 
     def examine(self, wanted: Settings) -> Deferred[tuple[Problem, ...]]:
-        """Whether the file can be written, or made."""
+        """Whether the file can be written, or made; not asked of one that is open, which root may have done."""
         path = wanted.service.access_log
-        if path in ("", STANDARD_OUTPUT):
+        if path in ("", STANDARD_OUTPUT, self._now[0]):
             return succeed(())
         directory = os.path.dirname(path)
         if not os.path.isabs(path):
@@ -54,28 +57,28 @@ class AccessLogFile:
     def prepare(self, wanted: Settings, changes: tuple[Change, ...]) -> Deferred[tuple[Problem, ...]]:
         """Open the file, unless it is open; one that was opened as root stays open."""
         self._then = way_of(wanted)
-        self._file = None
-        path = wanted.service.access_log
-        if path and self._then != self._now:
-            try:
-                self._file = LogFile(path)
-            except OSError as e:
-                return succeed((_problem(path, f"cannot be opened: {e.strerror}"),))
+        path = self._then[0]
+        if path != self._now[0]:
+            self._next = None
+            if path:
+                try:
+                    self._next = LogFile(path, self._owner)
+                except OSError as e:
+                    return succeed((_problem(path, f"cannot be opened: {e.strerror}"),))
         return succeed(())
 
     def commit(self) -> Deferred[None]:
         """What ends from now on is written there."""
         if self._then != self._now:
-            self._now = self._then
+            self._now, self._file = self._then, self._next
             self._log.lead_to(Outlet(self._file, FORMATS[self._now[1]]))
-            self._file = None
         return succeed(None)
 
     def abandon(self) -> Deferred[None]:
         """Close what was opened; nothing has changed."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._next is not None and self._next is not self._file:
+            self._next.close()
+        self._next = self._file
         return succeed(None)
 
 

@@ -116,7 +116,9 @@ class AccessLog:
             self._wake.set()
 
     def lead_to(self, outlet: Outlet) -> None:
-        """What is noted from now on goes there, and what was before to where it was to go, which is then closed."""
+        """What is noted from now on goes there, and what was before to where it was to go, which is then
+        closed if it is another file.
+        """
         self.on = outlet.file is not None
         self._queue.append(outlet)
         if self._thread is None and self.on:
@@ -206,7 +208,7 @@ class AccessLog:
 
     def _lead_to(self, outlet: Outlet) -> None:
         old, self._outlet = self._outlet, outlet
-        if old.file is not None:
+        if old.file is not None and old.file is not outlet.file:
             old.file.close()
 
     def _reopen(self) -> None:

@@ -297,10 +297,10 @@ class Monitor:
             return
         self._quiet_until = now + QUIET_SECONDS
         log.warn(
-            "[nodes {config}] {name} could not be probed, a fault of this machine that counts against no node: {reason}; "
+            "[nodes {config}] {node} could not be probed, a fault of this machine that counts against no node: {reason}; "
             "{total} so far",
             config="/".join(target.path[:2]),
-            name=target.path[2],
+            node=target.path[2],
             reason=reason,
             total=self.own_faults,
         )

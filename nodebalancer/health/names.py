@@ -191,9 +191,9 @@ class Names:
 
     def _log(self, path: Path, named: Named) -> None:
         log.info(
-            "[nodes {config}] {name} ({wanted}): {news}",
+            "[nodes {config}] {node} ({wanted}): {news}",
             config="/".join(path[:2]),
-            name=path[2],
+            node=path[2],
             wanted=str(named.wanted),
             news=f"is at {named.address}" if named.address else named.reason,
         )

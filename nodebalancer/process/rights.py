@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from nodebalancer.model import NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.model import NodeBalancer, PortConfig, Protocol, Settings, Stickiness
 
 NET_BIND_SERVICE: Final = 10
 """The capability to bind ports below 1024 (capabilities(7))."""
@@ -29,9 +29,32 @@ def lost(settings: Settings, path: str) -> Iterator[str]:
             f"ports below {low_ports_end()} cannot be bound by user {os.geteuid()}: those that are open stay, a reload "
             "that wants another one will be refused"
         )
+    log = settings.service.access_log
+    if os.path.isabs(log) and not (_may(log, os.W_OK) and _may(os.path.dirname(log), os.W_OK)):
+        yield (
+            f"[service] access_log = {log}: cannot be opened anew by user {os.geteuid()}: once it is moved away, lines go "
+            "on into the old file"
+        )
+    yield from _read_at_reloads(settings)
     for nodebalancer in settings.nodebalancers.values():
         for config in nodebalancer.configs.values():
             yield from _keys(nodebalancer, config)
+
+
+def _read_at_reloads(settings: Settings) -> Iterator[str]:
+    """Files that every reload reads anew, and is refused without."""
+    files = []
+    if any(
+        config.stickiness is Stickiness.HTTP_COOKIE
+        for nodebalancer in settings.nodebalancers.values()
+        for config in nodebalancer.configs.values()
+    ):
+        files.append(("[service] cookie_key_file", settings.service.cookie_key_file))
+    if settings.manhole is not None:
+        files.append(("[manhole] authorized_keys", settings.manhole.authorized_keys))
+    for where, file in files:
+        if file and not _may(file, os.R_OK):
+            yield f"{where} = {file}: cannot be read by user {os.geteuid()}: reloads will be refused"
 
 
 def _keys(nodebalancer: NodeBalancer, config: PortConfig) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """What signals mean to us.
 
 SIGTERM and SIGINT ask for an orderly stop, after which we exit with status 0; a second one ends at once. SIGHUP asks for a
-reload, and for nothing while we are stopping. SIGUSR1 is twistd's, which rotates its log with it; without a log file twistd leaves it alone, and it would kill us.
+reload, and for nothing while we are stopping. SIGUSR1 opens logs anew, after they were moved away; whoever handled it before us
+(an observer of twistd's ``--logger``) still gets it.
 
 twistd's own handlers for SIGTERM and SIGINT remember the signal and send it to themselves again at the end, so that the
 process would not exit 0. The reactor sets them when it starts to run; ours go in after that.
@@ -29,6 +30,7 @@ class Signals:
         reload: Called for SIGHUP with its name.
         set_handler: ``signal.signal``.
         get_handler: ``signal.getsignal``.
+        reopen: Called for SIGUSR1; does not raise.
     """
 
     def __init__(
@@ -38,10 +40,13 @@ class Signals:
         reload: Callable[[str], object],
         set_handler: Callable[..., object] = signal.signal,
         get_handler: Callable[[int], object] = signal.getsignal,
+        *,
+        reopen: Callable[[], object] = lambda: None,
     ) -> None:
         self._reactor = reactor
         self._end_now = end_now
         self._ask_reload = reload
+        self._ask_reopen = reopen
         self._stopping = False
         self._set_handler = set_handler
         self._get_handler = get_handler
@@ -51,6 +56,7 @@ class Signals:
 
         A signal that comes before the reactor runs waits for it.
         """
+        self._chain_reopen()
         self._set_handlers()
         self._reactor.callWhenRunning(self._set_handlers)
 
@@ -58,8 +64,17 @@ class Signals:
         self._set_handler(signal.SIGTERM, self._later(self._stop))
         self._set_handler(signal.SIGINT, self._later(self._stop))
         self._set_handler(signal.SIGHUP, self._later(self._reload))
-        if self._get_handler(signal.SIGUSR1) is signal.SIG_DFL:
-            self._set_handler(signal.SIGUSR1, self._later(self._rotate))
+
+    def _chain_reopen(self) -> None:
+        before = self._get_handler(signal.SIGUSR1)
+        ours = self._later(self._reopen)
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            if callable(before):
+                before(number, frame)
+            ours(number, frame)
+
+        self._set_handler(signal.SIGUSR1, handle)
 
     def _later(self, handle: Callable[[str], None]) -> Callable[[int, FrameType | None], None]:
         """A handler that lets the reactor call ``handle`` with the signal's name, where it interrupts nothing."""
@@ -81,5 +96,6 @@ class Signals:
         else:
             self._ask_reload(name)
 
-    def _rotate(self, name: str) -> None:
-        log.info("{name}: there is no log file to rotate", name=name)
+    def _reopen(self, name: str) -> None:
+        self._ask_reopen()
+        log.info("{name}: logs were opened anew", name=name)

@@ -14,19 +14,25 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn
 
 from twisted.application.service import IService, MultiService, Service
+from twisted.logger import ILogObserver
 from twisted.python import usage
+from twisted.python.components import Componentized
 
 from nodebalancer.changes import plan
 from nodebalancer.control.change_lines import in_lines
 from nodebalancer.control.last_good import LastGood, last_good_of
 from nodebalancer.control.settings_file import SettingsFile
 from nodebalancer.errors import Problem, SettingsError
+from nodebalancer.model import Service as ServiceSettings
 from nodebalancer.model import Settings
 from nodebalancer.process.demo import Demo
 from nodebalancer.process.launch import Launch, refuse
 from nodebalancer.process.limits import limits
+from nodebalancer.process.parts import ENGINES, Parts, engine_maker
+from nodebalancer.process.servicelog.observer import ServiceLog
+from nodebalancer.process.servicelog.outlets import outlet_of
 from nodebalancer.process.signals import Signals
-from nodebalancer.process.single import ENGINES, Balancer, Parts, ProcessWide, engine_maker
+from nodebalancer.process.single import Balancer, ProcessWide
 from nodebalancer.process.summary import summary
 from nodebalancer.process.systemd.inherited import environment
 from nodebalancer.process.systemd.notify import Systemd
@@ -202,6 +208,14 @@ def makeService(options: Options) -> IService:
         services.append(demo)
         wanted = demo.wanted()
     environ = environment()
+    twistd = options.parent if options.parent is not None else {}
+    logs = _service_logs(options)
+
+    def reopen() -> None:
+        for each in logs:
+            each.reopen()
+        balancer.reopen()
+
     systemd = Systemd(reactor, environ, lambda: balancer.status())
     balancer = Balancer(
         reactor,
@@ -213,9 +227,44 @@ def makeService(options: Options) -> IService:
         last_good=LastGood(make_directory=options["or-last-good"]),
         busy=systemd.reloading,
         environ=environ,
+        followers=logs,
+        owner=(twistd.get("uid"), twistd.get("gid")),
     )
-    tree = MultiService()
-    signals = Signals(reactor, balancer.end_now, balancer.reload)
+    tree = Tree(logs)
+    signals = Signals(reactor, balancer.end_now, balancer.reload, reopen=reopen)
     for service in (ProcessWide(reactor, signals, launch), systemd, *services, balancer):
         service.setServiceParent(tree)
     return tree
+
+
+class Tree(MultiService):
+    """All services together; twistd asks its application for an observer of its log before it makes one itself."""
+
+    def __init__(self, logs: Iterable[ServiceLog]) -> None:
+        super().__init__()
+        self._logs = logs
+
+    def setServiceParent(self, parent: Any) -> None:
+        """``parent`` is the application, when twistd runs us."""
+        if isinstance(parent, Componentized):
+            for log in self._logs:
+                parent.setComponent(ILogObserver, log)
+        super().setServiceParent(parent)
+
+
+def _service_logs(options: Options) -> list[ServiceLog]:
+    """Our log, as twistd's options have it; none when ``--logger`` names another, or it is not twistd that runs us.
+
+    Raises:
+        SystemExit: It cannot be opened; ends the command.
+    """
+    twistd = options.parent
+    if twistd is None or twistd.get("logger"):
+        return []
+    service = ServiceSettings() if options.settings is None else options.settings.service
+    try:
+        return [ServiceLog(service, outlet_of(twistd))]
+    except OSError as e:
+        refuse([f"--logfile={twistd['logfile'] or 'twistd.log'}: cannot be opened: {(e.strerror or str(e)).lower()}"])
+    except ValueError as e:
+        refuse([f"--logfile=-: {e}"])

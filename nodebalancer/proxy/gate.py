@@ -138,8 +138,8 @@ class Gate:
     def _tell(self, client: str, now: float, why: str) -> None:
         if self.throttle.tell(client, now):
             log.warn(
-                "[nodebalancer {name}] connections from {client} are refused: {why}",
-                name=self._name,
+                "[nodebalancer {nodebalancer}] connections from {client} are refused: {why}",
+                nodebalancer=self._name,
                 client=client,
                 why=why,
             )
@@ -149,9 +149,9 @@ class Gate:
             return
         self._quiet_until = now + QUIET_SECONDS
         log.warn(
-            "[nodebalancer {name}] is at max_connections = {limit}; so far {pushed_out} clients without a request made way for "
+            "[nodebalancer {nodebalancer}] is at max_connections = {limit}; so far {pushed_out} clients without a request made way for "
             "others, and accepting paused {times_full} times",
-            name=self._name,
+            nodebalancer=self._name,
             limit=self.limit,
             pushed_out=self.pushed_out,
             times_full=self.times_full,

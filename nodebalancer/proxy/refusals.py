@@ -53,8 +53,8 @@ class Refusals:
         if second[1] <= LINES_A_SECOND:
             more = "…" if len(said) > SAID_BYTES else ""
             log.info(
-                '[config {path}] refused a request from {client} with {status}: {rule}; it began "{said}"{more}',
-                path=self._path,
+                '[config {config}] refused a request from {client} with {status}: {rule}; it began "{said}"{more}',
+                config=self._path,
                 client=client,
                 status=error.status,
                 rule=rule,
@@ -67,8 +67,8 @@ class Refusals:
     def _tell_rest(self, rule: str) -> None:
         count = int(self._seconds.pop(rule)[1]) - LINES_A_SECOND
         log.info(
-            "[config {path}] refused {count} more for the same reason: {rule}",
-            path=self._path,
+            "[config {config}] refused {count} more for the same reason: {rule}",
+            config=self._path,
             count=count,
             rule=rule,
         )

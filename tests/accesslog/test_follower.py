@@ -133,9 +133,23 @@ def test_a_file_that_stays_is_not_opened_again(follower: AccessLogFile, log: Acc
     follow(follower, settings(path))
     path.unlink()
     path.mkdir()
-    assert problems(follower.prepare(settings(path), ())) == []
-    follower.commit()
+    follow(follower, settings(path))
+    follow(follower, settings(path, LogFormat.JSON))
+    log.note(ENTRY)
     log.close()
+    assert list(path.iterdir()) == []
+
+
+def test_another_format_goes_on_in_the_same_file(follower: AccessLogFile, log: AccessLog, tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    for log_format in (LogFormat.COMBINED, LogFormat.JSON):
+        follow(follower, settings(path, log_format))
+        log.note(ENTRY)
+    follower.prepare(settings(path), ())
+    follower.abandon()
+    log.note(ENTRY)
+    log.close()
+    assert [line[:1] for line in path.read_bytes().splitlines()] == [b"1", b"{", b"{"]
 
 
 def test_losses_are_told_in_a_sentence(logged_errors: Any) -> None:

@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
-from nodebalancer.model import Protocol, Settings
+from nodebalancer.model import Manhole, Protocol, Service, Settings, Stickiness
 from nodebalancer.process import rights
 from nodebalancer.process.rights import lost, low_ports_end, may_bind_low_ports
 from nodebalancer.testing.builders import config, nodebalancer, settings
@@ -54,6 +55,29 @@ def test_a_file_that_cannot_be_read_again_cannot_be_reloaded(forbid: Forbid) -> 
     assert list(lost(secure(), "/etc/nb.ini")) == [
         f"/etc/nb.ini cannot be read by user {os.geteuid()}: reloads will be refused"
     ]
+
+
+def test_other_files_without_which_a_reload_is_refused_are_told(forbid: Forbid) -> None:
+    service, manhole = Service(cookie_key_file="/etc/cookie.key"), Manhole(authorized_keys="/etc/keys")
+    cookies = settings(nodebalancer("www", config("web", stickiness=Stickiness.HTTP_COOKIE)))
+    wanted = attrs.evolve(cookies, service=service, manhole=manhole)
+    assert list(lost(wanted, "/etc/nb.ini")) == []
+    for file in ("/etc/keys", "/etc/cookie.key", ""):
+        forbid(file, os.R_OK)
+    assert list(lost(wanted, "/etc/nb.ini")) == [
+        f"[service] cookie_key_file = /etc/cookie.key: cannot be read by user {os.geteuid()}: reloads will be refused",
+        f"[manhole] authorized_keys = /etc/keys: cannot be read by user {os.geteuid()}: reloads will be refused",
+    ]
+    assert list(lost(Settings(service=service, manhole=Manhole()), "/etc/nb.ini")) == []
+
+
+@pytest.mark.parametrize("path", ["/var/log/access.log", "/var/log"])
+def test_an_access_log_that_cannot_be_opened_anew_is_told(forbid: Forbid, path: str) -> None:
+    wanted = attrs.evolve(secure(), service=Service(access_log="/var/log/access.log"))
+    assert list(lost(wanted, "/etc/nb.ini")) == []
+    forbid(path, os.W_OK)
+    [sentence] = lost(wanted, "/etc/nb.ini")
+    assert sentence.startswith("[service] access_log = /var/log/access.log: cannot be opened anew by user ")
 
 
 @pytest.mark.parametrize("path", ["/etc/nb.ini", "/etc"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
+import pytest
 from twisted.internet.error import ReactorNotRunning
 
 from nodebalancer.process.signals import Signals
@@ -40,12 +42,16 @@ class Reactor:
 class System:
     """Signal handlers as the system keeps them, and a process that they belong to."""
 
-    def __init__(self) -> None:
+    def __init__(self, handlers: Mapping[int, Any] = MappingProxyType({})) -> None:
         self.handlers: dict[int, Any] = {}
         self.reactor = Reactor()
         end_now = partial(self.reactor.calls.append, "end now")
         self.reloads: list[str] = []
-        Signals(self.reactor, end_now, self.reloads.append, self.handlers.__setitem__, self.handler).install()
+        reopen = partial(self.reactor.calls.append, "reopen")
+        self.handlers.update(handlers)
+        Signals(
+            self.reactor, end_now, self.reloads.append, self.handlers.__setitem__, self.handler, reopen=reopen
+        ).install()
 
     def handler(self, number: int) -> Any:
         return self.handlers.get(number, signal.SIG_DFL)
@@ -98,13 +104,24 @@ def test_our_handlers_outlive_those_that_the_reactor_sets_when_it_starts() -> No
     assert system.send(signal.SIGTERM) == ["stop"]
 
 
-def test_a_signal_to_rotate_a_log_that_is_no_file_costs_nothing() -> None:
-    """Without a log file twistd leaves SIGUSR1 to the system, which would kill us with it."""
-    assert System().send(signal.SIGUSR1) == []
-
-
-def test_twistds_own_handler_for_its_log_stays() -> None:
+def test_sigusr1_opens_logs_anew_and_interrupts_nothing() -> None:
     system = System()
-    system.handlers[signal.SIGUSR1] = rotate = object()
-    Signals(system.reactor, lambda: None, print, system.handlers.__setitem__, system.handler).install()
-    assert system.handlers[signal.SIGUSR1] is rotate
+    system.handlers[signal.SIGUSR1](signal.SIGUSR1, None)
+    assert system.reactor.calls == []
+    system.reactor.turn()
+    assert system.reactor.calls == ["reopen"]
+
+
+@pytest.mark.parametrize("nobody", [signal.SIG_DFL, signal.SIG_IGN, None])
+def test_sigusr1_is_ours_when_nobody_has_handled_it(nobody: Any) -> None:
+    assert System({signal.SIGUSR1: nobody}).send(signal.SIGUSR1) == ["reopen"]
+
+
+def test_who_has_handled_sigusr1_before_us_still_gets_it_once_and_before_us() -> None:
+    def rotate(number: int, frame: Any) -> None:
+        system.reactor.calls.append("rotate")
+
+    system = System({signal.SIGUSR1: rotate})
+    for f in system.reactor.when_running:
+        f()
+    assert system.send(signal.SIGUSR1) == ["rotate", "reopen"]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from twisted.application.service import IServiceCollection
+from twisted.application.service import Application, IServiceCollection, MultiService
+from twisted.logger import ILogObserver, LogLevel
 
 from nodebalancer.process.demo import Demo
 from nodebalancer.process.single import Balancer, ProcessWide
@@ -237,3 +239,57 @@ def test_one_tree_of_services_does_everything_and_has_nothing_open_yet(ini: Path
 
 def test_the_demo_starts_its_nodes_before_it_balances_them() -> None:
     assert services(typed("--demo")) == [ProcessWide, Systemd, Demo, Balancer]
+
+
+class Run:
+    """What twistd does with a command: it makes the tree, puts it into an application and asks that for an observer."""
+
+    def __init__(self, ini: Path, **twistd: Any) -> None:
+        options = Options()
+        options.parent = cast(Any, Parent({"nodaemon": True, **twistd}))
+        options.parseOptions(["--config", str(ini)])
+        try:
+            application = Application("nodebalancer")
+            tree: Any = makeService(options)
+            tree.setServiceParent(application)
+        finally:
+            options.launch.started()
+        self.observer: Any = application.getComponent(ILogObserver, None)
+
+    def log(self, **event: Any) -> None:
+        self.observer({"log_level": LogLevel.info, "log_format": "so", "log_time": 0.0, **event})
+
+
+def test_twistd_gets_its_observer_from_us_with_the_settings_of_the_file(
+    ini: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ini.write_text("[service]\nlog_format = json\nlog_level = warn\n" + ini.read_text())
+    run = Run(ini)
+    run.log()
+    run.log(log_level=LogLevel.warn)
+    [line] = capfd.readouterr().out.splitlines()
+    assert json.loads(line)["message"] == "so"
+
+
+def test_an_observer_that_was_asked_for_by_name_is_left_alone(ini: Path) -> None:
+    assert Run(ini, logger=print).observer is None
+
+
+@pytest.mark.parametrize(
+    ("twistd", "sentence"),
+    [
+        ({"logfile": "/nowhere/x.log"}, "--logfile=/nowhere/x.log: cannot be opened: no such file or directory"),
+        ({"logfile": "-", "nodaemon": False}, "--logfile=-: a daemon has no standard output; name a file, or stay"),
+    ],
+)
+def test_a_log_that_cannot_be_opened_is_a_sentence(ini: Path, twistd: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Run(ini, **twistd)
+    assert str(ended.value.code).startswith(sentence)
+
+
+def test_whoever_runs_our_services_without_twistd_has_a_log_already(ini: Path) -> None:
+    options = typed("--config", str(ini))
+    tree: Any = makeService(options)
+    options.launch.started()
+    tree.setServiceParent(MultiService())

@@ -25,7 +25,7 @@ def lines_of(lb: MemoryBalancer, happen: Callable[[], object]) -> list[str]:
         happen()
     finally:
         globalLogPublisher.removeObserver(observer)
-    return [formatEvent(line) for line in lines if line.get("path") == lb.live.path]
+    return [formatEvent(line) for line in lines if line.get("config") == lb.live.path]
 
 
 def test_a_refusal_names_the_rule_and_the_client() -> None:

@@ -1,0 +1,1 @@
+"""The service log: what happened to the balancer itself, for its operator."""
