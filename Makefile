@@ -32,7 +32,7 @@ demo: $(INSTALLED) ## run a balancer before three small web nodes on this machin
 	$(BIN)/twistd -n --pidfile= nodebalancer --demo
 
 test: $(DEVELOPED) ## run all tests with branch coverage
-	@.ci/system-packages nginx haproxy redis-server redis-benchmark redis-cli curl wrk ip openssl ssh testssl apache2
+	@.ci/system-packages nginx haproxy redis-server redis-benchmark redis-cli curl wrk ip openssl ssh testssl apache2 promtool logrotate systemd-analyze keepalived man
 	$(BIN)/pytest --cov --cov-report=term-missing:skip-covered --cov-fail-under=95
 	@echo 'Coverage of the pure rooms:'
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100
@@ -49,7 +49,7 @@ typecheck: $(DEVELOPED) ## mypy, strict
 	$(BIN)/mypy
 
 proof: $(DEVELOPED) ## the long and loaded tests; their output goes into the closing note of a change
-	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip slowhttptest
+	@.ci/system-packages nginx redis-server redis-benchmark redis-cli curl wrk ip slowhttptest keepalived
 	$(BIN)/pytest -m proof -s $(ARGS)
 
 fuzz: $(FUZZING) ## look for inputs that break a parser's promises; FUZZ_SECONDS=600 for longer than a minute each
@@ -66,8 +66,9 @@ dist: $(DEVELOPED) ## build the wheel into dist/
 	$(BIN)/pip --quiet wheel --no-deps --wheel-dir dist .
 	@ls dist/*.whl
 
-docs: $(DEVELOPED) ## build the docs into docs/_build/html; a warning is an error
+docs: $(DEVELOPED) ## build the docs into docs/_build/html and docs/_build/man; a warning is an error
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -b man docs docs/_build/man
 
 clean: ## remove what was made here, .venv too
 	rm -rf $(VENV) build dist docs/_build .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

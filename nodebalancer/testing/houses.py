@@ -19,7 +19,7 @@ from nodebalancer.testing.memory_ends import MemoryPeer
 
 
 class House:
-    """A balancer that runs ``wanted``; its parts are those of ``process.single.Parts``.
+    """A balancer that runs ``wanted``; its parts are those of ``process.parts.Parts``.
 
     Args:
         wanted: Settings, which have to be good.

@@ -27,6 +27,12 @@ def test_all_packages_on_disk_are_installed_and_no_others() -> None:
     assert set(SETUP["options"]["packages"].split()) == on_disk | {"twisted.plugins"}
 
 
+def test_every_room_is_told_of() -> None:
+    told = set(re.findall(r"^   \* - ``([a-z0-9.]+)``$", (ROOT / "docs/architecture.rst").read_text(), re.MULTILINE))
+    rooms = {name.removeprefix("nodebalancer.") for name in SETUP["options"]["packages"].split()}
+    assert told == rooms - {"nodebalancer", "twisted.plugins"}
+
+
 @pytest.mark.parametrize("directory", ["twisted", "twisted/plugins"])
 def test_twisted_stays_twisteds_own_package(directory: str) -> None:
     assert not (ROOT / directory / "__init__.py").exists()

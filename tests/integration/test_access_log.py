@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,14 +78,14 @@ Houses = Callable[..., House]
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Houses:
+def house(tmp_path: Path) -> Iterator[Houses]:
     houses: list[House] = []
 
     def make(log: str = "", log_format: str = "combined") -> House:
         houses.append(House(tmp_path, log or str(tmp_path / "access.log"), log_format))
         return houses[-1]
 
-    yield make  # type: ignore[misc]
+    yield make
     for one in houses:
         one.program.stop()
         one.node.stop()

@@ -19,7 +19,7 @@ from nodebalancer.health.checks import Path as NodePath
 from nodebalancer.health.monitor import Monitor
 from nodebalancer.health.names import Names, is_this_machine
 from nodebalancer.model import Check, PortConfig, Protocol, ProxyProtocol
-from nodebalancer.process.single import engine_maker
+from nodebalancer.process.parts import engine_maker
 from nodebalancer.testing.builders import config, node, nodebalancer, settings
 from nodebalancer.testing.nodes import HANG_SECONDS, LOOPBACK, Program, free_port, nginx
 

@@ -13,7 +13,19 @@ import pytest
 import trustme
 
 from nodebalancer.testing.namespaces import available, own_network
-from nodebalancer.testing.nodes import LOOPBACK, Program, answers, balancer, curl, free_port, nginx, wait_until
+from nodebalancer.testing.nodes import (
+    LOOPBACK,
+    Program,
+    answers,
+    balancer,
+    curl,
+    ended,
+    free_port,
+    in_own_state,
+    nginx,
+    run_twistd,
+    wait_until,
+)
 
 pytestmark = [
     pytest.mark.integration,
@@ -40,6 +52,14 @@ def users_of(pid: int) -> set[int]:
     raise AssertionError(pid)
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """One that everybody may look into, other than that of pytest."""
+    with TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        yield Path(name)
+
+
 def test_port_80_is_bound_before_rights_are_given_up(tmp_path: Path) -> None:
     nobody = pwd.getpwnam("nobody").pw_uid
     with own_network():
@@ -48,6 +68,37 @@ def test_port_80_is_bound_before_rights_are_given_up(tmp_path: Path) -> None:
             wait_until(lambda: users_of(program.pid) == {nobody}, "the change of user")
             assert curl(f"http://{LOOPBACK}/") == "served"
             assert program.stop() == 0
+
+
+def test_a_daemon_has_the_user_group_pidfile_and_log_that_twistd_was_told(open_directory: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    own = open_directory / "own"
+    own.mkdir()
+    os.chown(own, nobody.pw_uid, nobody.pw_gid)
+    file, pidfile, log = open_directory / "balancer.ini", own / "balancer.pid", own / "balancer.log"
+    with own_network():
+        one, port = nginx(open_directory, "location / { return 200 served; }", port=free_port())
+        access = own / "access.log"
+        ini = INI.format(one=port) + f"\n[service]\naccess_log = {access}\n"
+        file.write_text(in_own_state(open_directory, ini))
+        options = [f"--pidfile={pidfile}", f"--logfile={log}", "--uid=nobody", "--gid=nogroup"]
+        with one:
+            done = run_twistd(open_directory, *options, "nodebalancer", "--config", str(file))
+            assert done.returncode == 0, done.stderr
+            pid = int(pidfile.read_text())
+            try:
+                wait_until(lambda: users_of(pid) == {nobody.pw_uid}, "the change of user")
+                status = Path(f"/proc/{pid}/status").read_text()
+                assert f"\nGid:\t{nobody.pw_gid}\t" in status
+                assert f"\nGroups:\t{nobody.pw_gid} \n" in status
+                assert curl(f"http://{LOOPBACK}/") == "served"
+                for one_log in (log, access):
+                    assert (one_log.stat().st_uid, one_log.stat().st_mode & 0o007) == (nobody.pw_uid, 0)
+            finally:
+                os.kill(pid, signal.SIGTERM)
+                wait_until(lambda: ended(pid), "the end")
+    assert "listening on 127.0.0.1:80" in log.read_text()
+    assert not pidfile.exists()
 
 
 SECURE = """\
@@ -75,14 +126,6 @@ ssl_key = {directory}/www.key
 [nodes www/secure]
 one = 127.0.0.1:{one}
 """
-
-
-@pytest.fixture
-def open_directory() -> Iterator[Path]:
-    """One that everybody may look into, other than that of pytest."""
-    with TemporaryDirectory() as name:
-        os.chmod(name, 0o755)
-        yield Path(name)
 
 
 def test_what_was_bound_and_read_as_root_stays_and_what_a_reload_cannot_do_is_told(open_directory: Path) -> None:

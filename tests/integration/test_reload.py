@@ -144,6 +144,7 @@ def test_a_key_that_is_gone_leaves_what_is_served_and_is_told_at_each_reload(sit
     for _ in range(2):
         told = site.reload(site.ini())
         assert f"{site.directory / 'balancer.ini'}:9: [config www/secure] ssl_key" in told
+        assert told.count("[config www/secure] ssl_key") == 1
         assert "SIGHUP: reloaded" in told
     assert curl("-k", f"https://{LOOPBACK}:{site.port}/") == "served"
 

@@ -125,17 +125,18 @@ def test_sighup_and_sigusr1_cost_nobody_a_connection(tmp_path: Path) -> None:
     talk.program.send(signal.SIGHUP)
     log = tmp_path / "balancer.log"
     wait_until(lambda: "SIGHUP: reloaded" in log.read_text(), "the answer to SIGHUP")
+    log.rename(tmp_path / "balancer.log.1")
     talk.program.send(signal.SIGUSR1)
-    wait_until(lambda: (tmp_path / "balancer.log.1").exists(), "the log's rotation")
+    wait_until(lambda: log.exists() and "SIGUSR1" in log.read_text(), "the log's rotation")
     talk.say(b"still here")
     talk.close()
 
 
 def test_sigusr1_in_the_foreground_costs_nobody_a_connection(tmp_path: Path) -> None:
-    """Without a log file there is nothing to rotate, and the service goes on."""
+    """Without a log file there is nothing to open anew, and the service goes on."""
     talk = Conversation(tmp_path)
     talk.program.send(signal.SIGUSR1)
-    wait_until(lambda: "there is no log file to rotate" in talk.program.output, "the answer to SIGUSR1")
+    wait_until(lambda: "SIGUSR1: logs were opened anew" in talk.program.output, "the answer to SIGUSR1")
     talk.say(b"still here")
     talk.close()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nodebalancer.testing.namespaces import available, own_network
+from nodebalancer.testing.namespaces import Segment, available, own_network
 from nodebalancer.testing.nodes import LOOPBACK, answers, free_port
 
 needs_a_network = pytest.mark.skipif(not available(), reason="this process may not make networks")
@@ -39,3 +39,17 @@ def test_a_test_that_fails_inside_leaves_the_network_behind() -> None:
     with pytest.raises(FileNotFoundError), own_network({"net.no.such.setting": "1"}):
         pass
     assert outside == RANGE.read_text()
+
+
+@needs_a_network
+def test_hosts_of_a_segment_reach_each_other_until_a_cable_is_pulled() -> None:
+    with Segment() as segment:
+        segment.add("one", "192.0.2.1/24")
+        segment.add("other", "192.0.2.2/24")
+        with segment.on("one"):
+            listening = socket.create_server(("192.0.2.1", 80))
+        with listening, segment.on("other"):
+            socket.create_connection(("192.0.2.1", 80), timeout=5).close()
+            segment.unplug("one")
+            with pytest.raises(TimeoutError):
+                socket.create_connection(("192.0.2.1", 80), timeout=0.05)
