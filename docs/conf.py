@@ -11,7 +11,7 @@ author = "The nodebalancer authors"
 project_copyright = author
 version = release = version_of("nodebalancer")
 
-extensions = ["exchange_states", "ini_reference"]
+extensions = ["command_options", "exchange_states", "ini_reference", "metrics_reference"]
 exclude_patterns = ["_build"]
 highlight_language = "none"
 nitpicky = True
@@ -23,3 +23,5 @@ html_theme_options = {
     "fixed_sidebar": True,
 }
 html_show_sphinx = False
+
+man_pages = [("nodebalancer.8", "nodebalancer", "balances TCP connections and HTTP requests over nodes", author, 8)]
