@@ -145,7 +145,9 @@ class Stage:
 
 
 def exchanged(text: str, pairs: Mapping[str, str]) -> str:
-    """``text`` with what is left in a pair replaced by what is right, in their order, and never inside of a word."""
-    for old, new in pairs.items():
-        text = re.sub(rf"(?<!\w){re.escape(old)}(?!\w)", lambda found, new=new: new, text)  # type: ignore[misc]
-    return text
+    """``text`` with what is left in a pair replaced by what is right, the first that fits, and never inside of a word."""
+    if not pairs:
+        return text
+    # In one pass, so that what was put in is not exchanged again.
+    old = "|".join(map(re.escape, pairs))
+    return re.sub(rf"(?<!\w)(?:{old})(?!\w)", lambda found: pairs[found[0]], text)

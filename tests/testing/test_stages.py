@@ -16,8 +16,8 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
         yield Stage(tmp_path, programs)
 
 
-def test_words_are_exchanged_whole_and_in_their_order() -> None:
-    assert exchanged("port 80, 8080 and :80", {"80": "90", ":90": ":91"}) == "port 90, 8080 and :91"
+def test_words_are_exchanged_whole_and_once() -> None:
+    assert exchanged("port 80, 8080 and :80", {"80": "90", "90": "91"}) == "port 90, 8080 and :90"
 
 
 def test_what_is_printed_is_as_the_page_shows_it(stage: Stage) -> None:
