@@ -166,7 +166,8 @@ class AccessLog:
         # What was put in before this line was written may have woken nobody.
         if not self._queue and not self._closing:
             self._tell_losses()
-            self._wake.wait()
+            untold = self.lost > self._told or self._reason
+            self._wake.wait(max(self._quiet_until - self._clock(), 0) if untold else None)
         self._idle = False
         self._wake.clear()
         if not self._closing:

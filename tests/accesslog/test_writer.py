@@ -188,6 +188,17 @@ def test_a_full_disk_costs_lines_and_is_told_now_and_then(log: AccessLog, told: 
     assert told.lines[0][1] == "No space left on device"
 
 
+def test_all_losses_are_told_in_the_end_though_nothing_follows(
+    log: AccessLog, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "QUIET_SECONDS", 0.2)
+    log.lead_to(outlet(Path("/dev/full")))
+    for number in range(100):
+        log.note(numbered(number))
+    until(lambda: sum(count for count, _ in told.lines) == 100)
+    assert len(told.lines) <= 3
+
+
 def test_where_it_cannot_be_opened_anew_the_operator_hears_it(log: AccessLog, told: Told, path: Path) -> None:
     log.lead_to(outlet(path))
     log.note(numbered(1))
