@@ -1,3 +1,4 @@
+# mypy: allow-untyped-calls
 """What TLS we speak: an OpenSSL context for each certificate (R10, R12).
 
 Rules:
@@ -17,8 +18,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable
+from typing import Any, Final
 
 from OpenSSL import SSL, crypto
+from OpenSSL._util import ffi, lib
 
 from nodebalancer.certificates.pair import Pair
 from nodebalancer.errors import CertificateError
@@ -81,7 +84,7 @@ def make_context(
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     context.set_session_id(hashlib.sha256(config.encode()).digest())
     context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
-    context.set_alpn_select_callback(_select_protocol)
+    lib.SSL_CTX_set_alpn_select_cb(context._context, SELECT_PROTOCOL, ffi.NULL)
     if choose is not None:
         context.set_tlsext_servername_callback(choose)
     try:
@@ -97,17 +100,34 @@ def make_context(
     return context
 
 
-def _select_protocol(connection: SSL.Connection, offered: list[bytes]) -> bytes:
-    """The best of ``SPOKEN`` that the client offers.
+def _select_protocol(ssl: object, name: Any, size: Any, offered: Any, offered_size: int, arg: object) -> int:
+    """Have ``name`` point to the best of ``SPOKEN`` in what the client has ``offered``: names, each after its length.
 
-    Raises:
-        SSL.Error: It offers others only and so gets the alert no_application_protocol (RFC 7301, 3.2; nginx does so, HAProxy goes
-            on without ALPN). pyOpenSSL raises it again from the handshake, where it is one failure like the others.
+    A client that offers others only gets the alert no_application_protocol (RFC 7301, 3.2; nginx does so, HAProxy goes on without
+    ALPN).
     """
+    text = ffi.buffer(offered, offered_size)[:]
+    places, at = {}, 0
+    while at < offered_size:
+        end = at + 1 + text[at]
+        places[text[at + 1 : end]] = at + 1
+        at = end
     for protocol in SPOKEN:
-        if protocol in offered:
-            return protocol
-    raise SSL.Error([("SSL routines", "", "no application protocol")])
+        if protocol in places:
+            name[0] = offered + places[protocol]
+            size[0] = len(protocol)
+            return OK
+    return ALERT
+
+
+OK: Final = int(lib.SSL_TLSEXT_ERR_OK)
+ALERT: Final = int(lib.SSL_TLSEXT_ERR_ALERT_FATAL)
+SELECT_PROTOCOL: Final = ffi.callback(
+    "int(SSL *, unsigned char **, unsigned char *, unsigned char *, unsigned int, void *)",
+    _select_protocol,
+    error=ALERT,
+)
+"""Below pyOpenSSL, whose callbacks need its object for every connection; see ``TLSCodec``."""
 
 
 def _try_out(context: SSL.Context) -> None:

@@ -8,7 +8,8 @@ and no send ever waits to receive. CPU per request is the same either way; syste
 A context should have ``MODE_RELEASE_BUFFERS``, or an idle connection holds 16 KiB more. No other mode matters here.
 
 pyOpenSSL's own methods allocate a buffer for every call, and raise where "not yet" is the usual answer; that is a twentieth of
-the CPU of a resumed request. So the few calls that every connection makes go to the functions below them, on pyOpenSSL's objects.
+the CPU of a resumed request. Its object for a connection is another fortieth. So a connection is OpenSSL's own, and the few calls
+that it needs go to the functions below pyOpenSSL, which makes the contexts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from OpenSSL import SSL
-from OpenSSL._util import ffi, lib
+from OpenSSL._util import exception_from_error_queue, ffi, lib
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
@@ -33,6 +34,8 @@ BUFFER: Final = ffi.new("char[]", BUFFER_BYTES)
 ANSWERS_BYTES_MAX: Final = 1 << 18
 """What may wait to be sent when OpenSSL answers by itself. A client of TLS 1.2 that asks again and again for another handshake,
 and reads no refusal of it, would make us keep them all."""
+
+MEMORY: Final = lib.BIO_s_mem()
 
 NOWHERE: Final = ffi.new("char **")
 """For pointers that nobody follows."""
@@ -79,14 +82,25 @@ class TLSCodec:
             long a client with Nagle's algorithm would keep its request.
     """
 
-    __slots__ = ("_connection", "_from", "_into", "_ssl", "established", "prompt")
+    __slots__ = ("_connection", "_context", "_from", "_into", "_ssl", "established", "prompt")
 
     def __init__(self, context: SSL.Context) -> None:
-        self._connection = connection = SSL.Connection(context)
-        connection.set_accept_state()
-        self._ssl = connection._ssl
-        self._into = connection._into_ssl
-        self._from = connection._from_ssl
+        self._context = context
+        if context._tlsext_servername_callback is None and context._alpn_select_helper is None:
+            self._connection = None
+            self._ssl = ffi.gc(lib.SSL_new(context._context), lib.SSL_free)
+            self._into = lib.BIO_new(MEMORY)
+            self._from = lib.BIO_new(MEMORY)
+            if not (self._ssl and self._into and self._from):
+                raise MemoryError
+            lib.SSL_set_bio(self._ssl, self._into, self._from)
+        else:
+            # pyOpenSSL's callbacks look for its own object, which costs more than the rest of this.
+            self._connection = connection = SSL.Connection(context)
+            self._ssl = connection._ssl
+            self._into = connection._into_ssl
+            self._from = connection._from_ssl
+        lib.SSL_set_accept_state(self._ssl)
         self.established = False
         self.prompt = True
 
@@ -106,13 +120,15 @@ class TLSCodec:
         result = lib.SSL_do_handshake(self._ssl)
         if result == 1:
             self.established = True
-            self.prompt = (
-                lib.BIO_get_mem_data(self._into, NOWHERE) <= 0
-                or self._connection.get_protocol_version() < SSL.TLS1_3_VERSION
-            )
+            self.prompt = not self.has_more() or lib.SSL_version(self._ssl) < SSL.TLS1_3_VERSION
             return True
         self._look_at(result)
         return False
+
+    def has_more(self) -> bool:
+        """Whether something has come that was not read, be it half a record."""
+        more: bool = lib.BIO_get_mem_data(self._into, NOWHERE) > 0 or lib.SSL_pending(self._ssl) > 0
+        return more
 
     def read(self, size: int) -> bytes | None:
         """At most ``size`` bytes of what has come, from one record.
@@ -166,5 +182,7 @@ class TLSCodec:
             return None
         if error == lib.SSL_ERROR_ZERO_RETURN:
             return b""
-        self._connection._raise_ssl_error(self._ssl, result)
-        raise SSL.Error("no reason given")
+        if self._connection is not None:
+            self._connection._raise_ssl_error(self._ssl, result)
+        exception_from_error_queue(SSL.Error)
+        raise AssertionError("the queue raises")

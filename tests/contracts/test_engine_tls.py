@@ -35,6 +35,32 @@ def world(request: pytest.FixtureRequest, secure_world: Callable[[str], SecureWo
 
 
 @VERSIONS
+async def test_what_was_taken_whole_leaves_nothing_unread(world: SecureWorld, version: int) -> None:
+    seen: list[bool] = []
+
+    def look(recorder: Recorder, data: bytes) -> None:
+        recorder.transport.pauseProducing()
+        seen.append(recorder.transport.has_unread())
+
+    recorder, peer = await world.connected(Recorder(data=look), version)
+    peer.send(b"hello")
+    await world.until(lambda: seen)
+    assert (seen, bytes(recorder.received)) == ([False], b"hello")
+
+
+async def test_nor_does_a_body_that_was_relayed_whole(world: SecureWorld) -> None:
+    seen: list[bool] = []
+    secure, client = await world.connected()
+    plain, node = await world.dialled()
+    world.engine.relay(
+        secure.transport, plain.transport, limit=5, done=lambda: seen.append(secure.transport.has_unread())
+    )
+    client.send(b"hello")
+    await world.until(lambda: seen and node.received == b"hello")
+    assert seen == [False]
+
+
+@VERSIONS
 async def test_fifty_megabytes_and_back_with_pauses(world: SecureWorld, version: int) -> None:
     size = 50_000_000
 

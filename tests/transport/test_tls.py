@@ -108,6 +108,35 @@ def test_closing_before_the_handshake_leaves_no_error_behind(authority: Authorit
     assert lib.ERR_peek_error() == 0
 
 
+def test_callbacks_of_pyopenssl_are_called_and_what_they_raise_is_why(authority: Authority) -> None:
+    def refuse(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+        raise SSL.Error([("", "", f"not {offered[0].decode()}")])
+
+    codec = TLSCodec(authority.server(adjust=lambda context: context.set_alpn_select_callback(refuse)).context())
+    context = authority.client()
+    context.set_alpn_protos([b"h2"])
+    client = SSL.Connection(context)
+    client.set_connect_state()
+    with contextlib.suppress(SSL.WantReadError):
+        client.do_handshake()
+    codec.feed(client.bio_read(BUFFER_BYTES))
+    with pytest.raises(SSL.Error, match="not h2"):
+        codec.shake()
+
+
+@pytest.mark.parametrize("size", [5, 100])
+def test_whether_there_is_more_counts_what_openssl_keeps(authority: Authority, size: int) -> None:
+    codec, client = pair(authority, SSL.TLS1_2_VERSION)
+    client.send(b"hello world")
+    record = client.bio_read(BUFFER_BYTES)
+    codec.feed(record[:7])
+    assert codec.read(size) is None
+    codec.feed(record[7:])
+    assert codec.has_more()
+    assert codec.read(size) == b"hello world"[:size]
+    assert codec.has_more() == (size < 11)
+
+
 @pytest.mark.parametrize(
     ("told", "reason"),
     [

@@ -175,7 +175,8 @@ class TLSTransport(EpollTransport):
             self._send_pending()
             self._lose(CORRUPT)
             return None
-        if data is None:
+        # Whether something is unread is asked for: who has sent nothing more is not lingered for.
+        if data is None or (data and not self._codec.has_more()):
             self._pending &= ~HELD
             if self._codec.prompt:
                 self._reply()
