@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import errno
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import cycle
 
 from twisted.internet.defer import Deferred, succeed
@@ -29,9 +29,9 @@ from nodebalancer.errors import DialError, ListenError
 from nodebalancer.fields import Address
 from nodebalancer.testing.memory_ends import End, MemoryPeer, MemoryStream, connected
 from nodebalancer.transport.accepting import protocol_for
-from nodebalancer.transport.addresses import dial_error, listen_error
+from nodebalancer.transport.addresses import clash, dial_error, listen_error
 from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
-from nodebalancer.transport.engine import TLS, Dialler, Factory, Transport
+from nodebalancer.transport.engine import TLS, Dialler, Factory, Listener, Transport
 from nodebalancer.transport.sockets import NOT_LISTENING
 from nodebalancer.transport.stream import CopyRelay, Stream
 
@@ -155,15 +155,17 @@ class MemoryNetwork:
         self._port += 1
         return Address(host, self._port)
 
-    def claim(self, address: Address, acceptor: Acceptor, *, freebind: bool = False) -> None:
-        """Listen on ``address``, with ``freebind`` also on a foreign one.
+    def claim(
+        self, address: Address, acceptor: Acceptor, *, freebind: bool = False, beside: Collection[Address] = ()
+    ) -> None:
+        """Listen on ``address``, with ``freebind`` also on a foreign one; a wildcard and a specific one of a port only if ``beside`` has it.
 
         Raises:
             OSError: It cannot be had.
         """
         if address.host in self.foreign and not freebind:
             raise OSError(errno.EADDRNOTAVAIL, "not ours")
-        if address in self._acceptors:
+        if address in self._acceptors or any(clash(address, other) for other in self._acceptors.keys() - beside):
             raise OSError(errno.EADDRINUSE, "taken")
         self._acceptors[address] = acceptor
 
@@ -208,6 +210,7 @@ class MemoryListener:
         tls: TLS | None,
         admit: Callable[[Address], bool] | None,
         freebind: bool = False,
+        beside: Collection[Listener] = (),
     ) -> None:
         self.address = address
         self._engine = engine
@@ -216,12 +219,16 @@ class MemoryListener:
         self._admit = admit
         self._queue: deque[tuple[End, Address]] = deque()
         self._paused = self._closed = False
-        engine.network.claim(address, self._arrive, freebind=freebind)
+        engine.network.claim(address, self._arrive, freebind=freebind, beside={other.address for other in beside})
 
     @property
     def unserved(self) -> int:
         """``Listener.unserved``."""
         return len(self._queue) if self._closed else 0
+
+    def expect(self, *, tls: TLS | None, client_first: bool) -> None:
+        """``Listener.expect``; ``client_first`` makes no difference here."""
+        self._tls = tls
 
     def pause(self) -> None:
         """``Listener.pause``."""
@@ -332,11 +339,12 @@ class MemoryEngine:
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
         freebind: bool = False,
+        beside: Collection[Listener] = (),
     ) -> MemoryListener:
         """``Engine.listen``."""
         try:
             free = address if address.port else self.network.free(address.host)
-            return MemoryListener(self, free, factory, tls, admit, freebind)
+            return MemoryListener(self, free, factory, tls, admit, freebind, beside)
         except OSError as error:
             raise listen_error(error) from error
 
@@ -354,6 +362,11 @@ class MemoryEngine:
         if address is None:
             raise ListenError(NOT_LISTENING)
         return MemoryListener(self, address, factory, tls, admit)
+
+    def retire(self, listeners: Iterable[Listener]) -> None:
+        """``Engine.retire``: nobody is on the way here."""
+        for listener in listeners:
+            listener.close()
 
     def connect(self, address: Address, protocol: Dialler, *, timeout: float, source: str | None = None) -> MemoryDial:
         """``Engine.connect``."""

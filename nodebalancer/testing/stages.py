@@ -49,7 +49,8 @@ class Stage:
         self.directory = directory
         self.programs = programs
         self.inwards: dict[str, str] = {"/opt/nodebalancer/bin": str(BIN), "runuser -u nodebalancer --": ""}
-        self.outwards: dict[str, str] = {str(directory / "state"): "/var/lib/nodebalancer"}
+        self.outwards: dict[str, str] = {}
+        self.instead("/var/lib/nodebalancer", str(directory / "state"))
         self.etc = Path(self.instead("/etc/nodebalancer", str(directory / "etc")))
         self.etc.mkdir()
         Path(self.instead("/var/log/nodebalancer", str(directory / "log"))).mkdir()
@@ -82,17 +83,18 @@ class Stage:
     def type(self, command: str) -> str:
         """Run a command; what it has printed, as the page would show it.
 
-        ``kill %N`` and ``systemctl`` are played: ``enable`` runs what the unit in ``etc/`` runs, ``reload`` sends the signal.
+        ``kill %N`` and ``systemctl`` are played: ``enable`` and ``reload`` do what the unit in ``etc/`` says.
         """
         if ended := re.fullmatch(r"kill %(\d)", command):
             program, _ = self.jobs.pop(int(ended[1]))
             program.kill()
             return ""
         if re.fullmatch(r"systemctl reload \w+", command):
-            return self._reload(self.jobs[self._started][0])
+            check, _signal = in_unit("ExecReload")
+            told = self.type(check)
+            return self._reload(self.jobs[self._started][0]) if self.status == 0 else told
         if re.fullmatch(r"systemctl enable --now .*", command):
-            unit = (ROOT / "etc/nodebalancer.service").read_text()
-            [command] = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
+            [command] = in_unit("ExecStart")
         command = exchanged(command, self.inwards)
         elsewhere = command.replace(str(self.directory), "ours").replace(str(BIN), "ours")
         assert not re.search(OF_THE_MACHINE, elsewhere), (
@@ -142,6 +144,11 @@ class Stage:
         balancer.send(signal.SIGHUP)
         wait_until(lambda: balancer.output.count(": reloaded ") > before, "a reload")
         return ""
+
+
+def in_unit(key: str) -> list[str]:
+    """What the service's unit has for ``key``, in its order."""
+    return re.findall(rf"^{key}=(.+)$", (ROOT / "etc/nodebalancer.service").read_text(), re.MULTILINE)
 
 
 def exchanged(text: str, pairs: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from nodebalancer.errors import DialError, ListenError
 from nodebalancer.fields import Address
+from nodebalancer.model import EVERYWHERE
 
 MAPPED: Final = "::ffff:"
 """How the kernel writes the beginning of an IPv4 address on an IPv6 socket."""
@@ -68,16 +69,30 @@ def dial_error(number: int) -> DialError:
     )
 
 
-def listen_error(error: OSError) -> ListenError:
-    """Why an address cannot be listened on."""
+def listen_error(error: OSError, ours: Address | None = None) -> ListenError:
+    """Why an address cannot be listened on.
+
+    Args:
+        error: What the system said.
+        ours: Where this process listens itself, if that is in the way.
+    """
     number = error.errno or 0
     reason = LISTEN_PHRASES.get(number) or (phrase(number) if number > 0 else str(error))
+    if ours is not None and number == errno.EADDRINUSE:
+        reason = f"already in use by this process itself, which listens on {ours}"
     return ListenError(reason, unsupported=number == errno.EAFNOSUPPORT, absent=number == errno.EADDRNOTAVAIL)
 
 
 def family(host: str) -> socket.AddressFamily:
     """The address family of a numeric host."""
     return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def clash(one: Address, other: Address) -> bool:
+    """Whether two addresses cannot be listened on at once: a wildcard takes no IPv4 clients with its IPv6 ones."""
+    same_family = (":" in one.host) == (":" in other.host)
+    same_host = one.host == other.host or one.host in EVERYWHERE or other.host in EVERYWHERE
+    return one.port == other.port and same_family and same_host
 
 
 def normal_host(host: str) -> str:

@@ -21,7 +21,7 @@ Rules that every engine keeps, and that the contract tests hold (``tests/contrac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -37,6 +37,9 @@ BUFFER_BYTES = 65536
 
 TICK_SECONDS = 1.0
 """How coarse deadlines are."""
+
+LAST_CALL_SECONDS = 1.2
+"""How long a listener that is retired may wait for clients: a silent one is held back by the kernel for a second."""
 
 HANDSHAKE_SECONDS = 10
 """How long a TLS handshake may take from accept, coarse."""
@@ -137,7 +140,8 @@ class TLS(Protocol):
         """For a new handshake; asked once for each connection, so another one may come after the certificates were renewed.
 
         It should have ``MODE_RELEASE_BUFFERS``, or an idle connection costs 16 KiB more, and ``OP_NO_RENEGOTIATION``, since
-        nothing here can wait for one. No other mode is needed.
+        nothing here can wait for one. No other mode is needed. With callbacks of pyOpenSSL for ALPN or SNI every connection costs a
+        little more; others of its callbacks do not work.
         """
 
 
@@ -146,7 +150,7 @@ class Listener(Protocol):
 
     Attributes:
         address: Where it listens, with the real port when port 0 was asked for.
-        unserved: Clients that ``close`` has accepted and that are still to be served.
+        unserved: Clients that ``close`` has accepted and that are still to be served; while ``Engine.retire`` waits for more, 1.
     """
 
     address: Address
@@ -154,6 +158,9 @@ class Listener(Protocol):
     @property
     def unserved(self) -> int:
         """See above."""
+
+    def expect(self, *, tls: TLS | None, client_first: bool) -> None:
+        """Serve clients in this way from now on; the arguments are those of ``Engine.listen``."""
 
     def pause(self) -> None:
         """Accept nothing until ``resume``; new clients wait in the kernel's queue."""
@@ -163,6 +170,9 @@ class Listener(Protocol):
 
     def close(self) -> None:
         """Serve the clients that the kernel had accepted already, in later turns, and listen no more. Open connections stay.
+
+        The address is free when it returns. Clients that are still on their way through the kernel are reset; ``Engine.retire``
+        waits for them.
 
         An adopted socket has another owner, who is left those clients.
         """
@@ -216,6 +226,7 @@ class Engine(Protocol):
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
         freebind: bool = False,
+        beside: Collection[Listener] = (),
     ) -> Listener:
         """Listen on ``address``; IPv6 sockets take no IPv4 clients.
 
@@ -228,6 +239,8 @@ class Engine(Protocol):
             client_first: The client is the first to speak (HTTP), so the engine may wait for its first bytes before
                 it accepts.
             freebind: Listen also on an address that this machine does not have yet (``IP_FREEBIND``; Linux).
+            beside: Open listeners of this engine that would be in the way, a wildcard and a specific address of one port, and
+                that may stay. Clients go where it is more specific. On Linux sockets of another user cannot stay.
 
         Raises:
             ListenError: The address cannot be had; caught by whoever prepares listeners.
@@ -246,6 +259,13 @@ class Engine(Protocol):
 
         Raises:
             ListenError: ``fd`` is no listening TCP socket.
+        """
+
+    def retire(self, listeners: Iterable[Listener]) -> None:
+        """Close ``listeners``, but serve clients first that are still on their way through the kernel.
+
+        Only where there are such clients this takes time, at most ``LAST_CALL_SECONDS``, in which whoever comes is served too;
+        ``Listener.close`` ends it.
         """
 
     def connect(self, address: Address, protocol: Dialler, *, timeout: float, source: str | None = None) -> Dial:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,15 +16,15 @@ from twisted.internet.defer import Deferred
 from nodebalancer.fields import Address
 from nodebalancer.transport import engine as seam
 from nodebalancer.transport.accepting import Shortage
-from nodebalancer.transport.addresses import listen_error
 from nodebalancer.transport.deadlines import Deadlines
 from nodebalancer.transport.epoll.dial import Dials, EpollDial
+from nodebalancer.transport.epoll.last_call import LastCall
 from nodebalancer.transport.epoll.listener import EpollListener
 from nodebalancer.transport.epoll.loop import EpollLoop
 from nodebalancer.transport.epoll.pipes import POOL_BYTES, PipePool
 from nodebalancer.transport.epoll.relay import EpollRelay
 from nodebalancer.transport.resolving import resolve
-from nodebalancer.transport.sockets import adopt_listening, open_listening
+from nodebalancer.transport.sockets import adopt_listening, listen_on
 
 
 class EpollEngine:
@@ -50,6 +50,7 @@ class EpollEngine:
         self.deadline = self._deadlines.deadline
         self._dials = Dials(self._loop, self._deadlines)
         self._shortage = Shortage(now)
+        self._last_call = LastCall(reactor, now)
 
     @property
     def now(self) -> float:
@@ -65,12 +66,11 @@ class EpollEngine:
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
         freebind: bool = False,
+        beside: Collection[seam.Listener] = (),
     ) -> EpollListener:
         """``Engine.listen``."""
-        try:
-            listening = open_listening(address, freebind=freebind)
-        except OSError as error:
-            raise listen_error(error) from error
+        others: Any = beside
+        listening = listen_on(address, freebind=freebind, beside=[other.socket for other in others])
         return self._listener(listening, factory, tls, admit, client_first)
 
     def adopt(
@@ -84,6 +84,10 @@ class EpollEngine:
     ) -> EpollListener:
         """``Engine.adopt``."""
         return self._listener(adopt_listening(fd), factory, tls, admit, client_first, held=True)
+
+    def retire(self, listeners: Iterable[seam.Listener]) -> None:
+        """``Engine.retire``."""
+        self._last_call.begin(listeners)  # type: ignore[arg-type] # they are ours
 
     def connect(
         self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None

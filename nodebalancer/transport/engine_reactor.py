@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 from twisted.internet import error as errors
@@ -26,13 +26,13 @@ from nodebalancer.errors import DialError
 from nodebalancer.fields import Address
 from nodebalancer.transport import engine as seam
 from nodebalancer.transport.accepting import Shortage, protocol_for
-from nodebalancer.transport.addresses import address_of, dial_error, family, listen_error
+from nodebalancer.transport.addresses import address_of, dial_error, family
 from nodebalancer.transport.deadlines import CoarseDeadline, Deadlines
 from nodebalancer.transport.engine import TICK_SECONDS
 from nodebalancer.transport.reactor.stream import ReactorStream
 from nodebalancer.transport.reactor.tls import TLSStream
 from nodebalancer.transport.resolving import resolve
-from nodebalancer.transport.sockets import adopt_listening, open_listening, reset
+from nodebalancer.transport.sockets import adopt_listening, listen_on, reset
 from nodebalancer.transport.stream import CopyRelay, Stream
 
 log = Logger()
@@ -54,6 +54,7 @@ class ReactorListener:
         held: Whether somebody else has the socket too, to whom waiting clients are left when this one closes.
 
     Attributes:
+        socket: The listening socket.
         unserved: ``Listener.unserved``.
     """
 
@@ -68,16 +69,20 @@ class ReactorListener:
         held: bool = False,
     ) -> None:
         self.address = address_of(listening.getsockname())
+        self.socket = listening
         self.unserved = 0
         self._held = held
         self._engine = engine
         self._reactor = engine.reactor
-        self._socket = listening
         self._factory = factory
         self._tls = tls
         self._admit = admit
         self._paused = self._closed = False
         self._reactor.addReader(self)
+
+    def expect(self, *, tls: seam.TLS | None, client_first: bool) -> None:
+        """``Listener.expect``; ``client_first`` makes no difference here."""
+        self._tls = tls
 
     def pause(self) -> None:
         """``Listener.pause``."""
@@ -90,7 +95,7 @@ class ReactorListener:
         self._watch()
 
     def close(self) -> None:
-        """``Listener.close``; the address is free when it returns."""
+        """``Listener.close``."""
         if self._closed:
             return
         self._closed = True
@@ -98,11 +103,11 @@ class ReactorListener:
         while not self._held and (client := self._accept()) is not None:
             self.unserved += 1
             self._engine.later(lambda client=client: self._serve_last(*client))  # type: ignore[misc]
-        self._socket.close()
+        self.socket.close()
 
     def fileno(self) -> int:
         """For the reactor."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def logPrefix(self) -> str:
         """For the reactor."""
@@ -127,7 +132,7 @@ class ReactorListener:
     def _accept(self) -> tuple[socket.socket, Any] | None:
         while True:
             try:
-                return self._socket.accept()
+                return self.socket.accept()
             except BlockingIOError:
                 return None
             except ConnectionAbortedError:
@@ -285,12 +290,11 @@ class ReactorEngine:
         admit: Callable[[Address], bool] | None = None,
         client_first: bool = False,
         freebind: bool = False,
+        beside: Collection[seam.Listener] = (),
     ) -> ReactorListener:
         """``Engine.listen``; ``client_first`` makes no difference here."""
-        try:
-            listening = open_listening(address, freebind=freebind)
-        except OSError as error:
-            raise listen_error(error) from error
+        others: Any = beside
+        listening = listen_on(address, freebind=freebind, beside=[other.socket for other in others])
         return ReactorListener(self, listening, factory, tls, admit)
 
     def adopt(
@@ -304,6 +308,11 @@ class ReactorEngine:
     ) -> ReactorListener:
         """``Engine.adopt``."""
         return ReactorListener(self, adopt_listening(fd), factory, tls, admit, held=True)
+
+    def retire(self, listeners: Iterable[seam.Listener]) -> None:
+        """``Engine.retire``: nobody is held back here, and those whose handshake is not done are not waited for."""
+        for listener in listeners:
+            listener.close()
 
     def connect(
         self, address: Address, protocol: seam.Dialler, *, timeout: float, source: str | None = None

@@ -28,7 +28,7 @@ def real(world: World) -> World:
 
 def roomy(served: Served) -> Address:
     """Where a listener listens, whose clients can have more on the way than an engine reads at once."""
-    listening = getattr(served.listener, "_socket", None)
+    listening = getattr(served.listener, "socket", None)
     if listening is not None:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TURN)
     return served.address

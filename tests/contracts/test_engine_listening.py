@@ -12,6 +12,7 @@ from twisted.logger import LogEvent
 from nodebalancer.errors import ListenError
 from nodebalancer.fields import Address
 from nodebalancer.testing.recorder import Recorder, Recorders
+from nodebalancer.testing.secure_peers import Authority
 from nodebalancer.testing.worlds import MemoryWorld, RealWorld, World
 
 LoggedErrors = Callable[[], list[LogEvent]]
@@ -188,8 +189,68 @@ async def test_a_taken_address_is_an_error(world: World) -> None:
     served = world.serve()
     with pytest.raises(ListenError) as caught:
         world.engine.listen(served.address, Recorders())
-    assert caught.value.reason == "already in use by another program"
+    assert caught.value.reason.startswith("already in use by ")
     assert not caught.value.unsupported
+
+
+async def test_a_wildcard_and_a_specific_address_listen_side_by_side_when_they_are_told_to(world: World) -> None:
+    """So that a reload that exchanges them closes nothing before it is certain."""
+    everywhere, here = Recorders(), Recorders()
+    wild = world.engine.listen(world.free_address()._replace(host="0.0.0.0"), everywhere)
+    address = Address("127.0.0.1", wild.address.port)
+    with pytest.raises(ListenError):
+        world.engine.listen(address, here)
+    specific = world.engine.listen(address, here, beside=[wild])
+    for second in (address, Address("127.0.0.2", address.port), wild.address):
+        with pytest.raises(ListenError):
+            world.engine.listen(second, here)
+    world.client(address)
+    await world.until(lambda: here.built)
+    specific.close()
+    world.client(address)
+    await world.until(lambda: everywhere.built)
+    wild.close()
+    for recorder in (*here.built, *everywhere.built):
+        recorder.transport.abortConnection()
+
+
+async def test_other_clients_may_be_expected_from_now_on(world: World, authority: Authority) -> None:
+    """https becomes tcp, with the socket that is open."""
+    served = world.serve(tls=authority.server())
+    before = world.client(served.address)
+    await world.until(lambda: served.built or isinstance(world, RealWorld))
+    served.listener.expect(tls=None, client_first=False)
+    await world.settle()
+    after = world.client(served.address)
+    after.send(b"hello")
+    await world.until(lambda: served.built and served.built[-1].received == b"hello")
+    assert served.clients[-1] == after.address
+    before.reset()
+
+
+async def test_retiring_a_listener_serves_clients_that_have_connected_and_not_spoken(world: World) -> None:
+    """Where it defers, the kernel would reset them when the socket is closed."""
+    served = world.serve(client_first=True)
+    clients = [world.client(served.address) for _ in range(40)]
+    await world.settle()
+    world.engine.retire([served.listener])
+    await world.settle()
+    for client in clients[1:]:
+        client.send(b"hello")
+    await world.until(lambda: sum(recorder.received == b"hello" for recorder in served.built) == 39)
+    await world.until(lambda: len(served.built) == 40)
+    await world.until(lambda: not served.listener.unserved)
+    with pytest.raises(ConnectionRefusedError):
+        world.client(served.address)
+
+
+async def test_retiring_a_listener_takes_no_time_when_nobody_is_on_the_way(world: World) -> None:
+    one, other = world.serve(client_first=True), world.serve()
+    world.engine.retire([one.listener, other.listener])
+    for served in (one, other):
+        with pytest.raises(ConnectionRefusedError):
+            world.client(served.address)
+    world.engine.retire([one.listener])
 
 
 async def test_an_address_that_is_not_ours_is_an_error(world: World) -> None:

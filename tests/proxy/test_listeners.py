@@ -177,54 +177,6 @@ def test_protocol_changes_between_tcp_and_http_apply_to_new_clients() -> None:
     assert world.nodes[0].received == b"not http"
 
 
-class ExclusiveEngine(MemoryEngine):
-    """Like a kernel: a wildcard and a specific address of one port exclude each other."""
-
-    def listen(self, address: Address, *args: Any, **kwargs: Any) -> Any:
-        for other in self.network._acceptors:
-            if other.port == address.port and "0.0.0.0" in (other.host, address.host):
-                raise ListenError("already in use by another program")
-        return super().listen(address, *args, **kwargs)
-
-
-def test_a_wildcard_and_a_specific_address_change_places() -> None:
-    """The kernel refuses both at once, so the old one goes first."""
-    world = World(ExclusiveEngine)
-    world.reload(www(config(), listen=("0.0.0.0",)))
-    assert world.reload(www(config(), listen=("127.0.0.1",))) == []
-    assert world.where() == {"127.0.0.1:80": "www/main"}
-    assert world.reload(www(config(), listen=("0.0.0.0",))) == []
-    assert world.where() == {"0.0.0.0:80": "www/main"}
-
-
-def test_the_old_listener_comes_back_when_the_exchange_of_places_fails() -> None:
-    world = World(ExclusiveEngine)
-    world.reload(www(config(), listen=("0.0.0.0",)))
-    world.network.foreign.add("192.0.2.1")
-    assert len(world.reload(www(config(), listen=("127.0.0.1", "192.0.2.1")))) == 1
-    assert world.where() == {"0.0.0.0:80": "www/main"}
-    assert world.answers("0.0.0.0", 80)
-
-
-def test_an_old_listener_that_cannot_come_back_is_told_loudly(logged_errors: Any) -> None:
-    """Another program took the address in between: an error in the log, and everything else goes on."""
-
-    class Thief(ExclusiveEngine):
-        def listen(self, address: Address, *args: Any, **kwargs: Any) -> Any:
-            if address.host == "192.0.2.1":
-                raise ListenError("this machine has no such address")
-            if self.network._nodes.get(Address("0.0.0.0", 81)) is not None and address.port == 80:
-                raise ListenError("already in use by another program")
-            return super().listen(address, *args, **kwargs)
-
-    world = World(Thief)
-    world.reload(www(config(), config("b", port=82), listen=("0.0.0.0",)))
-    world.network.node(Address("0.0.0.0", 81))
-    world.reload(www(config(), config("b", port=82), listen=("127.0.0.1", "192.0.2.1")))
-    assert world.where() == {"0.0.0.0:82": "www/b"}
-    assert len(logged_errors()) == 1
-
-
 class WithoutIPv6(MemoryEngine):
     """A machine without IPv6."""
 
@@ -378,23 +330,3 @@ def test_connections_that_were_not_served_are_told_of_with_the_node_they_had() -
     lb.pump()
     assert told == [("www/main", "198.51.100.1", "n1", "cut_short")]
     lb.check_at_rest()
-
-
-def test_a_full_gate_stays_shut_when_an_abandoned_reload_opens_its_listener_again() -> None:
-    """A wildcard was to take the place of the specific address, so that had to be closed."""
-    world = World()
-    now = www(config(), max_connections=1)
-    assert world.reload(now) == []
-    address = Address("203.0.113.1", 80)
-    first = world.network.client(address)
-    first.send(GET)
-    world.network.pump()
-    assert world.prepare(www(config(), listen=("0.0.0.0",), max_connections=1)) == []
-    world.listeners.abandon()
-    second = world.network.client(address)
-    second.send(GET)
-    world.network.pump()
-    assert world.listeners.open_connections == 1
-    first.reset()
-    world.network.pump()
-    assert len(world.nodes) == 2

@@ -142,8 +142,8 @@ def test_dials_fail_as_a_test_wants_until_they_are_healed(network: MemoryNetwork
 
 def test_a_wildcard_and_a_specific_address_are_two(network: MemoryNetwork) -> None:
     engine, wildcard, specific = MemoryEngine(network), Recorders(), Recorders()
-    engine.listen(Address("0.0.0.0", 80), wildcard)
-    engine.listen(WWW, specific)
+    everywhere = engine.listen(Address("0.0.0.0", 80), wildcard)
+    engine.listen(WWW, specific, beside=[everywhere])
     network.client(WWW)
     network.client(Address("203.0.113.2", 80))
     network.pump()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nodebalancer.fields import Address
-from nodebalancer.transport.addresses import OURS, address_of, dial_error, family, listen_error, normal_host
+from nodebalancer.transport.addresses import OURS, address_of, clash, dial_error, family, listen_error, normal_host
 
 
 @pytest.mark.parametrize(
@@ -86,3 +86,26 @@ def test_why_an_address_cannot_be_had(number: int, reason: str, unsupported: boo
 def test_an_error_without_errno_keeps_its_text() -> None:
     assert listen_error(OSError("not a socket")).reason == "not a socket"
     assert listen_error(socket.gaierror(socket.EAI_NONAME, "Name or service not known")).reason.endswith("not known")
+
+
+def test_it_is_not_always_another_program_that_has_the_address() -> None:
+    here = Address("0.0.0.0", 80)
+    taken = OSError(errno.EADDRINUSE, "taken")
+    assert listen_error(taken, here).reason == "already in use by this process itself, which listens on 0.0.0.0:80"
+    assert listen_error(OSError(errno.ENETDOWN, "down"), here).reason == "network is down"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("127.0.0.1", "0.0.0.0", True),
+        ("::", "2001:db8::1", True),
+        ("::", "0.0.0.0", False),
+        ("::1", "0.0.0.0", False),
+    ],
+)
+def test_a_wildcard_clashes_with_every_address_of_its_family(one: str, other: str, expected: bool) -> None:
+    assert clash(Address(one, 80), Address(other, 80)) == clash(Address(other, 80), Address(one, 80)) == expected
+    assert not clash(Address(one, 80), Address(other, 81))

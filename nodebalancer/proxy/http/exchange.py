@@ -21,7 +21,7 @@ from __future__ import annotations
 from math import inf
 from typing import ClassVar, Final
 
-from nodebalancer.accesslog.entry import Entry
+from nodebalancer.accesslog.entry import KEPT_BYTES, Entry
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.fields import Address
 from nodebalancer.proxy.connection import NOT_YET, ClientSide, Row
@@ -178,7 +178,7 @@ class Exchange(ClientSide):
         rule, begun = self.refusal
         request = getattr(self, "request", None)
         if request is None:
-            return Entry(*facts, status=self.status, rule=rule, begun=begun or self.buffer)
+            return Entry(*facts, status=self.status, rule=rule, begun=(begun or self.buffer)[:KEPT_BYTES])
         return Entry(
             *facts,
             self.answered_at - self.connected_at if self.answered_at >= 0 else None,
@@ -187,7 +187,7 @@ class Exchange(ClientSide):
             request.target,
             request.http10,
             request.lines,
-            request.forwarded_for,
+            b", ".join(request.forwarded_for)[:KEPT_BYTES],
             getattr(self, "request_id", b""),
             rule,
         )

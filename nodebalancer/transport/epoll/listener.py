@@ -17,7 +17,7 @@ from nodebalancer.transport.engine import TICK_SECONDS, TLS, Engine, Factory
 from nodebalancer.transport.epoll.loop import EpollLoop, borrowed
 from nodebalancer.transport.epoll.tls import TLSTransport
 from nodebalancer.transport.epoll.transport import EpollTransport
-from nodebalancer.transport.sockets import reset
+from nodebalancer.transport.sockets import defer, reset
 
 NEW: Final = tuple.__new__
 """Half the time that ``Address`` takes."""
@@ -55,6 +55,10 @@ class EpollListener:
         client_first: ``Engine.listen``.
         shortage: The engine's.
         held: Whether somebody else has the socket too, to whom waiting clients are left when this one closes.
+
+    Attributes:
+        socket: The listening socket.
+        retiring: Whether a last call is under way.
     """
 
     def __init__(
@@ -71,29 +75,32 @@ class EpollListener:
         held: bool = False,
     ) -> None:
         self.address = address_of(listening.getsockname())
+        self.socket = listening
+        self.retiring = False
         self._engine = engine
         self._loop = loop
-        self._socket = listening
         self._accept_one: Callable[[], tuple[int, Any]] = listening._accept  # type: ignore[attr-defined] # a bare descriptor
         self._factory = factory
         self._admit = admit
-        self._tls = tls
-        self._client_first = client_first = client_first or tls is not None
         self._shortage = shortage
         self._held = held
         self._paused = self._resting = self._closed = False
         self._left: deque[tuple[int, Any]] = deque()
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if client_first:
-            # A silent client is accepted after a second all the same.
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+        self.expect(tls=tls, client_first=client_first)
         loop.watch(listening.fileno(), self, select.EPOLLIN)
 
     @property
     def unserved(self) -> int:
         """``Listener.unserved``."""
-        return len(self._left)
+        return len(self._left) + self.retiring
+
+    def expect(self, *, tls: TLS | None, client_first: bool) -> None:
+        """``Listener.expect``."""
+        self._tls = tls
+        self._client_first = client_first or tls is not None
+        defer(self.socket, self._client_first)
 
     def pause(self) -> None:
         """``Listener.pause``."""
@@ -106,16 +113,25 @@ class EpollListener:
         self._update()
 
     def close(self) -> None:
-        """``Listener.close``; the address is free when it returns."""
+        """``Listener.close``."""
         if self._closed:
             return
+        self.retiring = False
         while not self._held and (client := self._accept()) is not None:
             self._left.append(client)
         self._closed = True
         if self._left:
             self._loop.later(self)
-        self._loop.unwatch(self._socket.fileno())
-        self._socket.close()
+        self._loop.unwatch(self.socket.fileno())
+        self.socket.close()
+
+    def call_last(self) -> bool:
+        """Accept from now on whoever comes, at once; False: not here, since it is closed or somebody else has the socket too."""
+        self.retiring = not (self._closed or self._held)
+        if self.retiring:
+            defer(self.socket, False)
+            self.resume()
+        return self.retiring
 
     # What the loop calls.
 
@@ -192,4 +208,4 @@ class EpollListener:
     def _update(self) -> None:
         if not self._closed:
             idle = self._paused or self._resting
-            self._loop.rewatch(self._socket.fileno(), 0 if idle else select.EPOLLIN)
+            self._loop.rewatch(self.socket.fileno(), 0 if idle else select.EPOLLIN)
