@@ -199,7 +199,9 @@ class Health:
         allowed = self._wanted[mode] * config.passive_max_out // 100
         if outcome is Outcome.CONNECT_FAILED or self._down[mode] < allowed:
             record.accused_at = now
-            self._change(member, Status.DOWN, _in_a_row(record.failures, "connection", "failed", reason), now, at)
+            # A node that says 500 was reached: then it is no connection that failed.
+            what = "request" if outcome is Outcome.SERVER_ERROR else "connection"
+            self._change(member, Status.DOWN, _in_a_row(record.failures, what, "failed", reason), now, at)
 
     def located(self, member: Member, known: bool, reason: str, now: float, at: float) -> None:
         """It is known where the node is, or not (any more): a node without an address is DOWN whatever else is known of it.

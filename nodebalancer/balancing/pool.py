@@ -168,6 +168,10 @@ class Pool:
         algorithm = deepcopy(self._algorithm, {id(member): member for member in self.members.values()})
         return named, algorithm.choose(client, ())
 
+    def takers(self) -> Collection[Member]:
+        """The nodes that any client may get now, whatever its stickiness; for people."""
+        return frozenset(self._may_be_picked()[0])
+
     def cookie_to_set(self, member: Member, cookie: bytes) -> bytes:
         """The value of ``NB_SRVID`` that the response of ``member`` has to set (R16).
 
@@ -261,16 +265,19 @@ class Pool:
 
     def _settle(self, now: float) -> None:
         """Find anew who may be picked, and with what weight."""
-        members = self.members.values()
-        eligible, held = _may_be_picked(member for member in members if not member.awaited)
-        if not eligible:
-            eligible, held = _may_be_picked(members)
+        eligible, held = self._may_be_picked()
         self._held = frozenset(held)
         self._settle_at = inf
         weights: Mapping[Member, int] = {member: member.node.weight for member in eligible}
         if self._rising:
             weights = self._slowed(weights, now)
         self._algorithm.assign(weights)
+
+    def _may_be_picked(self) -> tuple[list[Member], list[Member]]:
+        """Who any client may get, and who a client may whose stickiness names them."""
+        members = self.members.values()
+        eligible, held = _may_be_picked(member for member in members if not member.awaited)
+        return (eligible, held) if eligible else _may_be_picked(members)
 
     def _slowed(self, weights: Mapping[Member, int], now: float) -> Mapping[Member, int]:
         """These weights times ``SLOW_START_STEPS``, and less for those in their slow start.

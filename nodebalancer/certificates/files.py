@@ -1,8 +1,4 @@
-"""The files that certificates come from.
-
-An ordinary ``open`` could hang at a pipe or read without end from a device; these files are small and ordinary, or not
-read at all.
-"""
+"""The files that certificates come from."""
 
 from __future__ import annotations
 
@@ -14,6 +10,7 @@ import attrs
 
 from nodebalancer.certificates.pem import has_key
 from nodebalancer.errors import CertificateError
+from nodebalancer.reading import read_whole
 from nodebalancer.wire.http1.lines import escaped
 
 BYTES_MOST = 2**20
@@ -104,20 +101,12 @@ def _is_ours(name: str) -> bool:
 def _read(path: str, about: str) -> tuple[bytes, str]:
     """What a file says, and what is wrong with its rights if there is a key in it."""
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise CertificateError((about, "is no ordinary file"))
-            data = file.read(BYTES_MOST + 1)
+        data, status = read_whole(path, BYTES_MOST)
     except OSError as e:
         raise CertificateError((about, _why(e))) from None
-    if len(data) > BYTES_MOST:
-        raise CertificateError((about, f"has more than {BYTES_MOST} bytes, so it is something else"))
+    except ValueError as e:
+        raise CertificateError((about, str(e))) from None
     return data, _exposed(status)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _exposed(status: os.stat_result) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from nodebalancer.changes import Added, Change, Changed, Path, Removed
 from nodebalancer.fields import Address, keys_of
-from nodebalancer.model import Mode, Node, NodeBalancer, PortConfig, Settings
+from nodebalancer.model import Mode, Node, NodeBalancer, PortConfig, Redirect, Settings
 from nodebalancer.settings.node_lines import write_node
 from nodebalancer.settings.sections import section_name
 
@@ -19,19 +19,24 @@ THINGS = ("", "NodeBalancer", "config", "node")
 
 
 def in_one_line(changes: Iterable[Change]) -> str:
-    """``1 config added, 2 nodes changed, 1 node removed``; ``nothing changed``."""
+    """``[service] grace_period: 30 -> 5, 1 config added, 2 nodes changed``; ``nothing changed``."""
+    sections: list[str] = []
     counts: Counter[tuple[str, str]] = Counter()
     for change in changes:
         if change.path:
             for thing in _with_all_below(len(change.path), change):
                 counts[thing, VERBS[type(change)]] += 1
-        else:
-            assert isinstance(change, Changed)
-            counts.update(((f"[{name}]" if name != "firewalls" else "firewall"), "changed") for name in change.fields)
-    parts = (
-        f"{thing if thing.startswith('[') else counted(count, thing)} {verb}" for (thing, verb), count in counts.items()
+            continue
+        assert isinstance(change, Changed)
+        for name, (now, then) in change.fields.items():
+            if name == "firewalls":
+                counts["firewall", "changed"] += 1
+            else:
+                sections += _section(name, now, then)
+    return (
+        ", ".join([*sections, *(f"{counted(n, thing)} {verb}" for (thing, verb), n in counts.items())])
+        or "nothing changed"
     )
-    return ", ".join(parts) or "nothing changed"
 
 
 def _with_all_below(depth: int, change: Change) -> Iterator[str]:
@@ -62,6 +67,7 @@ def in_lines(current: Settings, wanted: Settings, changes: Iterable[Change]) -> 
     for change in changes:
         yield from _change(change)
     yield from _listeners(_places(current), _places(wanted))
+    yield from _nobody_left(current, wanted)
 
 
 def _change(change: Change) -> Iterator[str]:
@@ -87,11 +93,27 @@ def _field(path: Path, name: str, now: Any, then: Any) -> Iterator[str]:
         for each in sorted(each for each in {**now, **then} if now.get(each) != then.get(each)):
             yield f"[{section_name('firewall', each)}] {_verb(now.get(each), then.get(each))}"
     elif not path:
-        yield f"[{name}] {_verb(now, then)}"
+        yield from _section(name, now, then)
     else:
-        keys = keys_of((NodeBalancer, PortConfig, Node)[len(path) - 1])
-        write = keys[name][1].kind.write if name in keys else str
-        yield f"{_header(path)} {name}: {write(now) or 'nothing'} -> {write(then) or 'nothing'}{_meaning(name, then)}"
+        keyed = (NodeBalancer, PortConfig, Node)[len(path) - 1]
+        yield f"{_header(path)} {_values(keyed, name, now, then)}{_meaning(name, then)}"
+
+
+def _section(name: str, now: Any, then: Any) -> Iterator[str]:
+    """What changes in one of the sections that there are once."""
+    if now is None or then is None:
+        yield f"[{name}] {_verb(now, then)}"
+        return
+    for key in keys_of(type(then)):
+        values = getattr(now, key), getattr(then, key)
+        if values[0] != values[1]:
+            yield f"[{name}] {_values(type(then), key, *values)}"
+
+
+def _values(keyed: type, name: str, now: Any, then: Any) -> str:
+    keys = keys_of(keyed)
+    write = keys[name][1].kind.write if name in keys else str
+    return f"{name}: {write(now) or 'nothing'} -> {write(then) or 'nothing'}"
 
 
 def _verb(now: Any, then: Any) -> str:
@@ -138,3 +160,18 @@ def _listeners(now: Places, then: Places) -> Iterator[str]:
     for address, (_, path) in now.items():
         if address not in then:
             yield f"leaves {address}, where [config {path}] was"
+
+
+def _nobody_left(current: Settings, wanted: Settings) -> Iterator[str]:
+    """Configs that change and have no node then that clients may get, however many are up."""
+    now = dict(_configs(current))
+    for path, config in _configs(wanted):
+        takers = any(node.mode in (Mode.ACCEPT, Mode.BACKUP) for node in config.nodes.values())
+        if not takers and config != now.get(path) and config.redirect is Redirect.NONE:
+            yield f"no node of {path} takes new clients then"
+
+
+def _configs(settings: Settings) -> Iterator[tuple[str, PortConfig]]:
+    for nodebalancer in settings.nodebalancers.values():
+        for config in nodebalancer.configs.values():
+            yield f"{nodebalancer.name}/{config.name}", config

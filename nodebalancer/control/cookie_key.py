@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from nodebalancer.changes import Change
 from nodebalancer.errors import Problem
 from nodebalancer.model import Settings, Stickiness
+from nodebalancer.reading import read_whole
 
 KEY_BYTES: Final = 32
 
@@ -20,7 +21,7 @@ KEY_BYTES_MIN: Final = 16
 """A key of the operator's own may be shorter, but no guess."""
 
 KEY_BYTES_MAX: Final = 4096
-"""What is longer is no key but another file."""
+"""With the end of its line; what is longer is no key but another file."""
 
 
 class CookieKey:
@@ -89,11 +90,12 @@ def _needed(wanted: Settings) -> bool:
 
 
 def _read(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        key = opened.read(KEY_BYTES_MAX + 1).strip()
-    if not KEY_BYTES_MIN <= len(key) <= KEY_BYTES_MAX:
-        length = len(key) if len(key) <= KEY_BYTES_MAX else "more"
-        raise ValueError(f"{file} has {length} bytes; a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX}")
+    try:
+        key = read_whole(str(file), KEY_BYTES_MAX)[0].strip()
+    except ValueError as e:
+        raise ValueError(f"{file} {e}") from None
+    if len(key) < KEY_BYTES_MIN:
+        raise ValueError(f"{file} has {len(key)} bytes; a key has {KEY_BYTES_MIN} to {KEY_BYTES_MAX}")
     return key
 
 

@@ -93,7 +93,7 @@ class Editor:
             message = "the change cannot be written so that it would be read as it is meant; nothing was changed"
             raise SettingsError((Problem(self._file.named, message),))
         self._file.replace(new)
-        self._last_good.keep(wanted, new)
+        self._last_good.keep(wanted, self._file, new)
 
 
 def _with_node(settings: Settings, path: str, wanted: dict[str, Any]) -> Settings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,6 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from nodebalancer.changes import Change
 from nodebalancer.errors import Problem
 from nodebalancer.model import Settings
+from nodebalancer.reading import read_whole
 from nodebalancer.settings.sections import section_name
 from nodebalancer.wire.answers import PAGE_BYTES_MAX, Page, Pages, read_page
 
@@ -86,7 +86,7 @@ def _read_directory(directory: str) -> tuple[Pages, list[str]]:
     faults = []
     for name in names:
         try:
-            status, page = read_page(name, _contents(os.path.join(directory, name)))
+            status, page = read_page(name, read_whole(os.path.join(directory, name), PAGE_BYTES_MAX)[0])
         except OSError as e:
             faults.append(f"{name}: cannot be read: {_why(e)}")
         except ValueError as e:
@@ -96,19 +96,6 @@ def _read_directory(directory: str) -> tuple[Pages, list[str]]:
                 faults.append(f"{files[status]} and {name} are both for {status}; expected one of them")
             pages[status], files[status] = page, name
     return pages, faults
-
-
-def _contents(file: str) -> bytes:
-    """No more than shows that it is too much; a pipe or a device is not waited for.
-
-    Raises:
-        OSError: It cannot be read.
-        ValueError: It is no file.
-    """
-    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
-        if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-            raise ValueError("is no ordinary file")
-        return opened.read(PAGE_BYTES_MAX + 1)
 
 
 def _why(error: OSError) -> str:

@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from nodebalancer.errors import Problem
 from nodebalancer.fields import Address
-from nodebalancer.transport.addresses import listen_error
+from nodebalancer.transport.sockets import why_not
 
 log = Logger()
 
@@ -56,7 +56,7 @@ class Port:
         try:
             port = self._reactor.listenTCP(wanted.port, factory, interface=wanted.host)
         except CannotListenError as e:
-            message = f"cannot listen on {wanted}: {listen_error(e.socketError).reason}"
+            message = f"cannot listen on {wanted}: {why_not(wanted, e.socketError).reason}"
             return (Problem(f"[{self._section}] listen = {wanted}", message, (self._section, "listen")),)
         port.stopReading()
         self._then = wanted, port

@@ -129,7 +129,7 @@ class Reloader:
         finally:
             self._ended(ok)
         self._tell(asked_by, changes)
-        self._last_good.keep(self._plane.current, self._text)
+        self._last_good.keep(self._plane.current, self._file, self._text)
         return changes
 
     def _load(self, current: Settings) -> Settings:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
+from typing import Final
 
 from nodebalancer.errors import Problem, SettingsError
+from nodebalancer.reading import read_whole
 from nodebalancer.settings.reading import Loaded, decoded, read
+
+BYTES_MAX: Final = 1 << 24
+"""Of a settings file. A thousand configs with a hundred nodes each have some 5 MB."""
 
 
 class SettingsFile:
@@ -31,6 +37,13 @@ class SettingsFile:
         """
         return decoded(read_bytes(self.path, self.named), self.named)
 
+    def remains(self) -> str:
+        """What can be read of it, however broken; nothing, if it cannot be opened."""
+        try:
+            return read_bytes(self.path).decode(errors="replace")
+        except SettingsError:
+            return ""
+
     def load(self) -> tuple[str, Loaded]:
         """What it says, and what that asks for.
 
@@ -41,7 +54,7 @@ class SettingsFile:
         return text, read(text, self.named)
 
     def replace(self, text: str) -> None:
-        """Let it say ``text`` from now on; owner and mode stay, and a symlink goes on leading to it.
+        """Let it say ``text`` from now on; owner, group and mode stay, and a symlink goes on leading to it.
 
         Raises:
             SettingsError: It cannot be written and is as it was; caught by whoever asked for the change.
@@ -60,20 +73,21 @@ def read_bytes(path: str, named: str = "") -> bytes:
         SettingsError: With one problem; caught by whoever wanted the settings.
     """
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        return read_whole(path, BYTES_MAX)[0]
     except FileNotFoundError:
         message = "there is no such file; name yours with --config FILE, or try --demo, which needs none"
     except OSError as e:
         message = f"cannot be read: {_why(e)}"
+    except ValueError as e:
+        message = str(e)
     raise SettingsError((Problem(named or path, message),))
 
 
 def replace(path: str, data: bytes) -> None:
     """Put ``data`` at ``path`` as a whole or not at all, also when the power fails.
 
-    A file that was there keeps owner and mode; one that we may not write is not replaced either, though its directory would
-    let us. A new one is for its owner only.
+    A file that was there keeps owner, group and mode; one that we may not write is not replaced either, though its directory
+    would let us, nor is what is no file. A new one is for its owner only.
 
     Raises:
         OSError: It cannot be done, and what was there is there still.
@@ -81,15 +95,16 @@ def replace(path: str, data: bytes) -> None:
     directory = os.path.dirname(path)
     try:
         before = os.stat(path)
-        os.close(os.open(path, os.O_WRONLY))
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "it is no ordinary file")
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
     except FileNotFoundError:
         before = None
     fd, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=directory)
     try:
         with open(fd, "wb") as file:
             if before is not None:
-                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(fd, before.st_uid, before.st_gid)
+                _give(fd, before)
                 os.fchmod(fd, stat.S_IMODE(before.st_mode))
             file.write(data)
             file.flush()
@@ -100,6 +115,39 @@ def replace(path: str, data: bytes) -> None:
             os.unlink(temporary)
         raise
     _sync(directory)
+
+
+def kept_from_us(path: str) -> str:
+    """Why the file at ``path`` cannot be replaced with owner and group as they are; empty if it can, as far as they go."""
+    try:
+        status, directory = os.stat(path), os.stat(os.path.dirname(os.path.realpath(path)))
+    except OSError:
+        return ""
+    groups = {os.getegid(), *os.getgroups()}
+    if directory.st_mode & stat.S_ISGID:
+        groups.add(directory.st_gid)
+    ours = status.st_uid == os.geteuid() and status.st_gid in groups
+    return "" if ours or os.geteuid() == 0 else _not_ours(status)
+
+
+def _give(fd: int, before: os.stat_result) -> None:
+    """Let a new file have owner and group of the one before it.
+
+    Raises:
+        OSError: We may not.
+    """
+    made = os.fstat(fd)
+    if (made.st_uid, made.st_gid) != (before.st_uid, before.st_gid):
+        try:
+            os.fchown(fd, before.st_uid, before.st_gid)
+        except PermissionError:
+            raise PermissionError(errno.EPERM, _not_ours(before)) from None
+
+
+def _not_ours(status: os.stat_result) -> str:
+    return (
+        f"it belongs to user {status.st_uid} and group {status.st_gid}, which user {os.geteuid()} cannot give a file to"
+    )
 
 
 def _sync(directory: str) -> None:

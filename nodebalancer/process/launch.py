@@ -2,6 +2,8 @@
 
 twistd reads our options, forks, gives the daemon /dev/null as standard error and only then lets it bind ports. What goes wrong
 there would reach the operator as 98 bytes of a ``repr``, so a duplicate of standard error is kept until we run.
+
+Who sees the log where standard error goes (a terminal, the journal) reads each sentence once.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from twisted.logger import Logger
+
+from nodebalancer.process.servicelog.outlets import to_standard_output
 
 log = Logger()
 
@@ -29,6 +33,7 @@ class Launch:
     def __init__(self, twistd: Mapping[str, Any], terminal: int = 2) -> None:
         self._twistd = twistd
         self._terminal: int | None = None
+        self._is_output_there = _is_output(terminal)  # asked now: twistd puts something of its own in its place
         with contextlib.suppress(OSError):  # launched with standard error closed
             self._terminal = os.dup(terminal)
 
@@ -40,7 +45,8 @@ class Launch:
 
     def warn(self, sentence: str) -> None:
         """Tell something that does not keep us from starting, on the terminal and in the log."""
-        self.tell(f"warning: {sentence}")
+        if not self._is_log_there():
+            self.tell(f"warning: {sentence}")
         log.warn("{sentence}", sentence=sentence)
 
     def started(self) -> None:
@@ -57,12 +63,17 @@ class Launch:
                 the pidfile and twistd's launching process are seen to here.
         """
         for sentence in sentences:
-            self.tell(str(sentence))
+            if not self._is_log_there():
+                self.tell(str(sentence))
             log.error("{sentence}", sentence=str(sentence))
         self.started()
         self._remove_pidfile()
         self._answer_launcher()
         raise SystemExit(1)
+
+    def _is_log_there(self) -> bool:
+        """Whether what the log gets can be read where standard error goes."""
+        return self._is_output_there and to_standard_output(self._twistd)
 
     def _remove_pidfile(self) -> None:
         pidfile = self._twistd.get("pidfile")
@@ -76,6 +87,16 @@ class Launch:
         if pipe is not None:
             with contextlib.suppress(OSError):
                 os.write(pipe, b"1 not started, the reasons are above")
+
+
+def _is_output(terminal: int) -> bool:
+    """Whether standard output leads where ``terminal`` does."""
+    if sys.stdout is None:
+        return False
+    try:
+        return os.path.sameopenfile(terminal, sys.stdout.fileno())
+    except (OSError, ValueError):  # closed, or no descriptor of the system's
+        return False
 
 
 def refuse(sentences: Iterable[object]) -> NoReturn:

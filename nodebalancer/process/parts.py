@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from nodebalancer.accesslog.file import Owner
@@ -26,7 +25,7 @@ from nodebalancer.control.settings_file import SettingsFile
 from nodebalancer.health.monitor import Monitor
 from nodebalancer.health.names import Names, is_this_machine
 from nodebalancer.interfaces import IFollower
-from nodebalancer.process.systemd.inherited import Inherited
+from nodebalancer.process.systemd.inherited import Inherited, Passed
 from nodebalancer.proxy.listeners import Listeners
 from nodebalancer.transport.engine import Engine
 from nodebalancer.transport.engine_reactor import ReactorEngine
@@ -34,8 +33,8 @@ from nodebalancer.transport.engine_reactor import ReactorEngine
 ENGINES = ("auto", "epoll", "reactor")
 """What ``--engine`` may be; ``auto`` is epoll where the system has it, else reactor."""
 
-NOTHING_PASSED: Mapping[str, str] = MappingProxyType({})
-"""An environment that names no sockets."""
+NOTHING_PASSED = Passed()
+"""Nobody has sockets for us."""
 
 
 def engine_maker(name: str) -> Callable[[Any], Engine]:
@@ -63,7 +62,7 @@ class Parts:
         engine: One of ``ENGINES``.
         file: Where the settings stand; None: they came from nowhere and are not changed.
         last_good: Keeps what runs.
-        environ: Names sockets that were passed to us.
+        passed: Sockets that were passed to us.
         followers: More that follow the settings.
         owner: Who gets log files that root makes: user and group.
 
@@ -86,12 +85,12 @@ class Parts:
         engine: str,
         file: SettingsFile | None = None,
         last_good: LastGood | None = None,
-        environ: Mapping[str, str] = NOTHING_PASSED,
+        passed: Passed = NOTHING_PASSED,
         followers: Iterable[IFollower] = (),
         owner: Owner = (None, None),
     ) -> None:
         made = engine_maker(engine)(reactor)
-        self.inherited = Inherited(made, environ)
+        self.inherited = Inherited(made, passed)
         self.events = Events(reactor)
         self.certificates = Certificates(reactor)
         self.access_log = AccessLog(reactor.callFromThread, tell_losses)

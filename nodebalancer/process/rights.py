@@ -1,16 +1,29 @@
-"""What a reload can no longer do once twistd's ``--uid`` has given up root's rights."""
+"""What a reload can no longer do once twistd's ``--uid`` has given up root's rights, and what is left to it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from nodebalancer.control.settings_file import kept_from_us
 from nodebalancer.model import NodeBalancer, PortConfig, Protocol, Settings, Stickiness
+from nodebalancer.transport.sockets import own_listening
 
 NET_BIND_SERVICE: Final = 10
 """The capability to bind ports below 1024 (capabilities(7))."""
+
+
+def give_listening(uid: int | None, gid: int | None) -> None:
+    """Make listening sockets those of the user that we are about to become: Linux lets a wildcard and a specific address of one port
+    be open at once for one user only, and a reload that exchanges them needs that.
+    """
+    if uid is not None:
+        for listening in own_listening():
+            with suppress(OSError):
+                os.fchown(listening.fileno(), uid, -1 if gid is None else gid)
 
 
 def lost(settings: Settings, path: str) -> Iterator[str]:
@@ -24,6 +37,8 @@ def lost(settings: Settings, path: str) -> Iterator[str]:
         yield f"{path} cannot be read by user {os.geteuid()}: reloads will be refused"
     elif not (_may(path, os.W_OK) and _may(os.path.dirname(os.path.realpath(path)), os.W_OK)):
         yield f"{path} cannot be written by user {os.geteuid()}: only reloads can change what runs"
+    elif reason := kept_from_us(path):
+        yield f"{path} cannot be written: {reason}: only reloads can change what runs"
     if not may_bind_low_ports():
         yield (
             f"ports below {low_ports_end()} cannot be bound by user {os.geteuid()}: those that are open stay, a reload "

@@ -1,7 +1,7 @@
 """What signals mean to us.
 
 SIGTERM and SIGINT ask for an orderly stop, after which we exit with status 0; a second one ends at once. SIGHUP asks for a
-reload, and for nothing while we are stopping. SIGUSR1 opens logs anew, after they were moved away; whoever handled it before us
+reload, and for nothing while we are stopping; however many of them come before or while one is done, one more follows. SIGUSR1 opens logs anew, after they were moved away; whoever handled it before us
 (an observer of twistd's ``--logger``) still gets it.
 
 twistd's own handlers for SIGTERM and SIGINT remember the signal and send it to themselves again at the end, so that the
@@ -48,6 +48,7 @@ class Signals:
         self._ask_reload = reload
         self._ask_reopen = reopen
         self._stopping = False
+        self._waiting: set[int] = set()
         self._set_handler = set_handler
         self._get_handler = get_handler
 
@@ -63,11 +64,11 @@ class Signals:
     def _set_handlers(self) -> None:
         self._set_handler(signal.SIGTERM, self._later(self._stop))
         self._set_handler(signal.SIGINT, self._later(self._stop))
-        self._set_handler(signal.SIGHUP, self._later(self._reload))
+        self._set_handler(signal.SIGHUP, self._once(self._reload))
 
     def _chain_reopen(self) -> None:
         before = self._get_handler(signal.SIGUSR1)
-        ours = self._later(self._reopen)
+        ours = self._once(self._reopen)
 
         def handle(number: int, frame: FrameType | None) -> None:
             if callable(before):
@@ -79,6 +80,20 @@ class Signals:
     def _later(self, handle: Callable[[str], None]) -> Callable[[int, FrameType | None], None]:
         """A handler that lets the reactor call ``handle`` with the signal's name, where it interrupts nothing."""
         return lambda number, frame: self._reactor.callFromThread(handle, signal.Signals(number).name)
+
+    def _once(self, handle: Callable[[str], None]) -> Callable[[int, FrameType | None], None]:
+        """The same, but signals that come before ``handle`` is called will do for one."""
+
+        def begin(number: int) -> None:
+            self._waiting.discard(number)
+            handle(signal.Signals(number).name)
+
+        def wait(number: int, frame: FrameType | None) -> None:
+            if number not in self._waiting:
+                self._waiting.add(number)
+                self._reactor.callFromThread(begin, number)
+
+        return wait
 
     def _stop(self, name: str) -> None:
         try:
@@ -98,4 +113,4 @@ class Signals:
 
     def _reopen(self, name: str) -> None:
         self._ask_reopen()
-        log.info("{name}: logs were opened anew", name=name)
+        log.info("{name}: logs are opened anew", name=name)

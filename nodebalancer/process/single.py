@@ -11,7 +11,7 @@ import contextlib
 import gc
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from twisted.application.service import Service
@@ -35,8 +35,9 @@ from nodebalancer.model import Settings
 from nodebalancer.process.launch import Launch
 from nodebalancer.process.limits import needs, raise_descriptors, shortage
 from nodebalancer.process.parts import NOTHING_PASSED, Parts
-from nodebalancer.process.rights import lost
+from nodebalancer.process.rights import give_listening, lost
 from nodebalancer.process.signals import Signals
+from nodebalancer.process.systemd.inherited import Passed
 from nodebalancer.proxy.listeners import Listeners
 
 log = Logger()
@@ -58,7 +59,7 @@ class Balancer(Service):
         file: Where the settings stand, for reloads.
         last_good: Keeps what runs.
         busy: Told True as a reload begins and False when it has ended.
-        environ: Names sockets that were passed to us.
+        passed: Sockets that were passed to us.
         followers: More that follow the settings.
         owner: Who gets log files that root makes: user and group.
 
@@ -80,7 +81,7 @@ class Balancer(Service):
         file: SettingsFile | None = None,
         last_good: LastGood | None = None,
         busy: Callable[[bool], None] = lambda busy: None,
-        environ: Mapping[str, str] = NOTHING_PASSED,
+        passed: Passed = NOTHING_PASSED,
         followers: Iterable[IFollower] = (),
         owner: Owner = (None, None),
     ) -> None:
@@ -92,7 +93,7 @@ class Balancer(Service):
         self._file = file
         self._last_good = last_good or LastGood()
         self._busy = busy
-        self._environ = environ
+        self._passed = passed
         self._followers = followers
         self._owner = owner
         self._user = os.geteuid()
@@ -120,7 +121,7 @@ class Balancer(Service):
             self._engine,
             self._file,
             self._last_good,
-            self._environ,
+            self._passed,
             self._followers,
             self._owner,
         )
@@ -134,6 +135,7 @@ class Balancer(Service):
                 for warning in self.parts.certificates.take_warnings():
                     self._launch.warn(str(self._placed(warning)))
                 self.parts.inherited.close_unused(self._addresses())
+                give_listening(*self._owner)
                 return
         self._launch.failed(problems)
 
@@ -166,12 +168,13 @@ class Balancer(Service):
             with contextlib.suppress(CancelledError):
                 await self._delay
         self.parts.stop()
+        stopped = self.listeners.stop(service.grace_period)
         log.info(
             "not listening any more; open connections: {count}, they have {grace} seconds to end",
             count=self.listeners.open_connections,
             grace=service.grace_period,
         )
-        await self.listeners.stop(service.grace_period)
+        await stopped
         self.parts.close()
 
     def reload(self, asked_by: str) -> None:
@@ -214,7 +217,7 @@ class Balancer(Service):
             text = file.text()
         except SettingsError:
             text = ""
-        self._last_good.keep(self.plane.current, text)
+        self._last_good.keep(self.plane.current, file, text)
 
     def _reloading(self, busy: bool) -> None:
         if not busy:

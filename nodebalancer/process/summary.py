@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from nodebalancer.fields import Address
-from nodebalancer.model import Node, NodeBalancer, PortConfig, Settings
+from nodebalancer.model import Node, NodeBalancer, PortConfig, Redirect, Settings
 from nodebalancer.process.limits import Limits, Needs, needs, shortage, source_ports_for
+from nodebalancer.proxy.live import https_port
 
 MIB = 2**20
 
@@ -20,9 +21,19 @@ def summary(settings: Settings, limits: Limits, certificates: Certificates = lam
     lines: list[str] = []
     for nodebalancer in settings.nodebalancers.values():
         lines += _nodebalancer(nodebalancer, certificates)
-    if settings.metrics is not None:
-        lines.append(f"[metrics] on http://{settings.metrics.listen}/metrics, and /health there")
+    lines += _process(settings)
     return "\n".join([*lines, *_resources(settings, limits)])
+
+
+def _process(settings: Settings) -> Iterable[str]:
+    service = settings.service
+    if service.access_log:
+        file = "standard output" if service.access_log == "-" else service.access_log
+        yield f"[service] access log to {file}, format {service.access_log_format.value}"
+    if settings.manhole is not None:
+        yield f"[manhole] on {settings.manhole.listen} over SSH, for the keys in {settings.manhole.authorized_keys}"
+    if settings.metrics is not None:
+        yield f"[metrics] on http://{settings.metrics.listen}/metrics, and /health there"
 
 
 def _nodebalancer(nodebalancer: NodeBalancer, certificates: Certificates) -> Iterable[str]:
@@ -40,7 +51,9 @@ def _config(nodebalancer: NodeBalancer, config: PortConfig, certificates: Certif
     width = max((len(name) for name in config.nodes), default=0)
     for node in config.nodes.values():
         yield _node(node, width)
-    if not config.nodes:
+    if config.redirect is Redirect.HTTPS:
+        yield f"    redirects to https on port {https_port(nodebalancer)}"
+    elif not config.nodes:
         yield "    no nodes"
 
 
@@ -78,12 +91,11 @@ def _mib(count: int) -> int:
 
 def _descriptors(needed: Needs, limits: Limits) -> str:
     text = f"{needed.descriptors}, with a limit of {limits.descriptors_now}"
+    reached = min(needed.descriptors, limits.descriptors_most)
+    if reached > limits.descriptors_now:
+        text += f", raised to {reached} at start"
     short = shortage(needed, limits.descriptors_most)
-    if short:
-        return f"{text}: does not fit; {short}"
-    if needed.descriptors > limits.descriptors_now:
-        return f"{text}, raised at start: fits"
-    return f"{text}: fits"
+    return f"{text}: does not fit; {short}" if short else f"{text}: fits"
 
 
 def _source_ports(nodebalancer: NodeBalancer, config: PortConfig, per_address: int) -> str:

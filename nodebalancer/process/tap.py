@@ -6,7 +6,6 @@ that whoever types the command sees what is wrong with them.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -18,9 +17,10 @@ from twisted.logger import ILogObserver
 from twisted.python import usage
 from twisted.python.components import Componentized
 
+from nodebalancer.accesslog.file import STANDARD_OUTPUT
 from nodebalancer.changes import plan
 from nodebalancer.control.change_lines import in_lines
-from nodebalancer.control.last_good import LastGood, last_good_of
+from nodebalancer.control.last_good import LastGood, last_good_of, stranger
 from nodebalancer.control.settings_file import SettingsFile
 from nodebalancer.errors import Problem, SettingsError
 from nodebalancer.model import Service as ServiceSettings
@@ -34,8 +34,9 @@ from nodebalancer.process.servicelog.outlets import outlet_of
 from nodebalancer.process.signals import Signals
 from nodebalancer.process.single import Balancer, ProcessWide
 from nodebalancer.process.summary import summary
-from nodebalancer.process.systemd.inherited import environment
+from nodebalancer.process.systemd.inherited import environment, passed
 from nodebalancer.process.systemd.notify import Systemd
+from nodebalancer.settings.reading import Loaded
 
 DEFAULT_CONFIG = "/etc/nodebalancer/nodebalancer.ini"
 
@@ -48,6 +49,8 @@ class Options(usage.Options):
         file: Where they stand; None for the demo.
         launch: The terminal that the command was typed at.
         placed: Says where in the file a problem is.
+        environ: The environment that this process was started with.
+        passed: The sockets, looked for before anything else here is opened.
     """
 
     synopsis = "[--config FILE] [--engine NAME] [--or-last-good] [--check | --plan | --demo]"
@@ -72,11 +75,13 @@ class Options(usage.Options):
     file: SettingsFile | None = None
     launch: Launch
     placed: Callable[[Problem], Problem] = staticmethod(lambda problem: problem)
-    _text: str | None = None
+    _text: str = ""
 
     def __init__(self) -> None:
         super().__init__()
         self._loud: list[str] = []
+        self.environ = environment()
+        self.passed = passed(self.environ)
 
     def postOptions(self) -> None:
         """Read the settings, before anything is begun.
@@ -90,23 +95,34 @@ class Options(usage.Options):
             self._check(self.settings)
         if self["plan"] and self.settings is not None:
             self._plan(self.settings)
+        if self.settings is not None and self.settings.service.access_log == STANDARD_OUTPUT and self._becomes_daemon():
+            refuse(
+                [
+                    "[service] access_log = -: a daemon has no standard output; name a file, or stay in the foreground with -n"
+                ]
+            )
         self.launch = Launch(self.parent if self.parent is not None else {})
         for sentence in self._loud:
             self.launch.warn(sentence)
 
+    def _becomes_daemon(self) -> bool:
+        return self.parent is not None and not self.parent.get("nodaemon")
+
     def wanted(self) -> Iterator[Settings]:
-        """What is to run; then, with ``--or-last-good``, what ran last, for when that cannot be followed."""
+        """What is to run; then, with ``--or-last-good``, what ran last if it is something else, for when that cannot be followed."""
         if self.settings is not None:
             yield self.settings
         if self["or-last-good"] and not self._loud:
-            last: list[Settings] = []
             try:
-                last.append(self._load_last_good())
+                last, loaded = self._fall_back()
             except SettingsError as e:
-                self._loud += map(str, e.problems)
-            for sentence in self._loud:
-                self.launch.warn(sentence)
-            yield from last
+                for problem in e.problems:
+                    self.launch.warn(str(problem))
+                return
+            if loaded.settings != self.settings:
+                self.launch.warn(_instead(self["config"], "cannot be followed", last))
+                self.placed = loaded.places.placed
+                yield loaded.settings
 
     def _refuse_nonsense(self) -> None:
         for flag in ("check", "plan"):
@@ -129,29 +145,59 @@ class Options(usage.Options):
         except SettingsError as e:
             if not self["or-last-good"]:
                 refuse(e.problems)
-            with contextlib.suppress(SettingsError):
-                self._text = self.file.text()
+            self._text = self.file.remains()
             self._loud += map(str, e.problems)
             try:
-                return self._load_last_good()
+                last, loaded = self._fall_back()
             except SettingsError as e:
                 refuse([*self._loud, *e.problems])
+            self._loud.append(_instead(self["config"], "CANNOT BE USED", last))
+            self.placed = loaded.places.placed
+            return loaded.settings
         for warning in loaded.warnings:
             sys.stderr.write(f"warning: {warning}\n")
         self.placed = loaded.places.placed
         return loaded.settings
 
-    def _load_last_good(self) -> Settings:
-        """What ran last, loudly.
+    def _fall_back(self) -> tuple[SettingsFile, Loaded]:
+        """The copy of what ran last, and what it says, if we may start from it.
 
         Raises:
-            SettingsError: It cannot be used either.
+            SettingsError: There is none, it was made from another file, or it cannot be used.
+        """
+        other = self._stranger()
+        if not other:
+            return self._last_good("fall back on")
+        message = (
+            f"it was made from {other}, not from {self['config']}, so it is nothing to fall back on; both have the same "
+            "state_dir, and each needs its own"
+        )
+        raise SettingsError((Problem(last_good_of(self._text).path, message),))
+
+    def _last_good(self, purpose: str) -> tuple[SettingsFile, Loaded]:
+        """The copy of what ran last, and what it says.
+
+        Args:
+            purpose: What it is for: ``compare with``.
+
+        Raises:
+            SettingsError: There is none, or it cannot be used.
         """
         last = last_good_of(self._text)
-        _, loaded = last.load()
-        self._loud.append(f"{self['config']} CANNOT BE USED; starting from {last.path}, which is what ran last")
-        self.placed = loaded.places.placed
-        return loaded.settings
+        if _is_there(last.path):
+            return last, last.load()[1]
+        message = (
+            f"there is no last-good.ini yet, so nothing to {purpose}; every start and reload writes what runs there, "
+            "if that directory exists"
+        )
+        if not self._text:
+            message += f" (the default state_dir, since {self['config']} cannot be asked for another)"
+        raise SettingsError((Problem(last.path, message),))
+
+    def _stranger(self) -> str:
+        """The other settings file that the copy of what ran last was made from; empty: it was made from ours."""
+        assert self.file is not None  # the demo has no use for it
+        return stranger(last_good_of(self._text), self.file)
 
     def _check(self, wanted: Settings) -> NoReturn:
         certificates = self._examined(wanted).certificates
@@ -159,21 +205,17 @@ class Options(usage.Options):
         raise SystemExit(0)
 
     def _plan(self, wanted: Settings) -> NoReturn:
-        last = last_good_of(self._text)
-        if not os.path.exists(last.path):
-            refuse(
-                [
-                    f"{last.path}: there is no such file; every start and reload writes what runs there, if that directory exists"
-                ]
-            )
         try:
-            current = last.load()[1].settings
+            last, loaded = self._last_good("compare with")
         except SettingsError as e:
             refuse(e.problems)
+        current = loaded.settings
         self._examined(wanted)
         lines = list(in_lines(current, wanted, plan(current, wanted)))
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(os.stat(last.path).st_mtime))
-        sys.stdout.write(f"compared with {last.path}, which ran last ({since}):\n")
+        other = self._stranger()
+        made_from = f" and was made from {other}" if other else ""
+        sys.stdout.write(f"compared with {last.path}, which ran last ({since}){made_from}:\n")
         sys.stdout.write("".join(f"  {line}\n" for line in lines or ["nothing would change"]))
         raise SystemExit(0)
 
@@ -195,6 +237,21 @@ class Options(usage.Options):
         return parts
 
 
+def _is_there(path: str) -> bool:
+    """Whether there is a file, or one that we may not look at: why, its reader is told."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _instead(config: str, why: str, last: SettingsFile) -> str:
+    return f"{config} {why}; starting from {last.path}, which is what ran last"
+
+
 def makeService(options: Options) -> IService:
     """The tree of services that twistd runs."""
     from twisted.internet import reactor  # noqa: TID251 as late as possible: --reactor chooses it
@@ -207,7 +264,6 @@ def makeService(options: Options) -> IService:
         demo = Demo(reactor, launch)
         services.append(demo)
         wanted = demo.wanted()
-    environ = environment()
     twistd = options.parent if options.parent is not None else {}
     logs = _service_logs(options)
 
@@ -216,7 +272,7 @@ def makeService(options: Options) -> IService:
             each.reopen()
         balancer.reopen()
 
-    systemd = Systemd(reactor, environ, lambda: balancer.status())
+    systemd = Systemd(reactor, options.environ, lambda: balancer.status())
     balancer = Balancer(
         reactor,
         options["engine"],
@@ -226,7 +282,7 @@ def makeService(options: Options) -> IService:
         file=options.file,
         last_good=LastGood(make_directory=options["or-last-good"]),
         busy=systemd.reloading,
-        environ=environ,
+        passed=options.passed,
         followers=logs,
         owner=(twistd.get("uid"), twistd.get("gid")),
     )

@@ -133,7 +133,7 @@ def test_so_many_failures_in_a_row_take_a_node_out_and_a_success_begins_anew() -
     assert ward.status("a") == "UP"
     ward.fail(reason="HTTP 502")
     assert ward.status("a") == "DOWN"
-    assert ward.reasons()[-1] == "3 connections in a row failed: HTTP 502"
+    assert ward.reasons()[-1] == "3 requests in a row failed: HTTP 502"
     assert ward.health.on_trial == set()
 
 
@@ -179,7 +179,7 @@ def test_nodes_that_are_out_for_other_reasons_count_too() -> None:
     ward.probe("++", "b")
     ward.fail()
     assert ward.statuses() == "DOWN UP"
-    assert ward.reasons()[-1] == "3 connections in a row failed: HTTP 500"
+    assert ward.reasons()[-1] == "3 requests in a row failed: HTTP 500"
 
 
 def test_connect_failures_take_out_any_number() -> None:

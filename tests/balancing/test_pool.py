@@ -69,6 +69,17 @@ def test_a_pool_without_nodes_has_nobody() -> None:
     assert Pool({}).pick(CLIENT, NOW) is None
 
 
+def test_takers_are_those_that_any_client_may_get() -> None:
+    """As things are now, also when nobody was picked since."""
+    pool = Pool(by_name(node("a"), node("b", mode=Mode.DRAIN), node("c", mode=Mode.BACKUP)))
+    a, _, c = pool.members.values()
+    assert pool.takers() == {a}
+    pool.set_status(a, Status.DOWN, "", NOW)
+    assert pool.takers() == {c}
+    pool.set_status(c, Status.DOWN, "", NOW)
+    assert pool.takers() == set()
+
+
 def test_a_change_of_mode_applies_to_the_next_pick() -> None:
     """R29; what is open stays open."""
     pool = Pool(by_name(node("a"), node("b")))

@@ -106,12 +106,23 @@ def test_a_file_that_is_named_has_to_be_there(tmp_path: Path, problems_in: Any) 
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"", "has 0 bytes"), (b" 0123456789abcde\n", "has 15 bytes"), (bytes(KEY_BYTES_MAX + 9), "has more bytes")],
+    [
+        (b"", "has 0 bytes; a key has 16 to 4096"),
+        (b" 0123456789abcde\n", "has 15 bytes; a key has 16 to 4096"),
+        (bytes(KEY_BYTES_MAX + 1), "has more than 4096 bytes"),
+    ],
 )
 def test_what_is_no_key_is_refused(tmp_path: Path, content: bytes, told: str) -> None:
     file = tmp_path / "shared.key"
     file.write_bytes(content)
-    assert refusal(wanted(tmp_path, file=file)) == (f"[service]: cookie_key_file: {file} {told}; a key has 16 to 4096")
+    assert refusal(wanted(tmp_path, file=file)) == f"[service]: cookie_key_file: {file} {told}"
+
+
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    for named in ("shared.key", ""):
+        fifo = tmp_path / (named or "cookie.key")
+        os.mkfifo(fifo)
+        assert f"{fifo} is no ordinary file" in refusal(wanted(tmp_path, file=tmp_path / named if named else ""))
 
 
 def test_a_place_where_no_key_can_be_made_is_refused_with_why_one_is_needed(tmp_path: Path) -> None:

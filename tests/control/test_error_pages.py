@@ -88,7 +88,7 @@ def test_both_kinds_for_one_status_are_a_problem(tmp_path: Path) -> None:
         ("503.htm", b"x", "503.htm: expected STATUS.http or STATUS.html, where STATUS is 400, 405, "),
         ("404.html", b"x", "404.html: expected STATUS.http or STATUS.html, where STATUS is 400, 405, "),
         ("503.http", b"<p>", "503.http: is no HTTP response"),
-        ("502.html", b"x" * (PAGE_BYTES_MAX + 1000), "502.html: longer than 65536 bytes"),
+        ("502.html", b"x" * (PAGE_BYTES_MAX + 1000), "502.html: has more than 65536 bytes"),
     ],
 )
 def test_what_is_no_page_is_told_with_its_name(tmp_path: Path, name: str, contents: bytes, fault: str) -> None:

@@ -96,6 +96,9 @@ async def test_a_place_that_cannot_be_had_is_a_problem(port: Port) -> None:
         place = Address(LOOPBACK, taken.getsockname()[1])
         [problem] = port.prepare(place, greeters())
         assert problem.spot == ("manhole", "listen")
-        assert problem.message == f"cannot listen on {place}: already in use by another program"
+        assert (
+            problem.message
+            == f"cannot listen on {place}: already in use by this process itself, which listens on {place}"
+        )
         port.abandon()
         assert port.address is None

@@ -91,12 +91,15 @@ def sentences(events: list[dict[str, Any]]) -> list[str]:
 
 def test_what_the_file_says_runs_and_one_line_tells_what_changed(world: World, log_lines: list[str]) -> None:
     assert len(world.reload()) == 2
-    assert log_lines[-1] == "reload(): reloaded lb.ini: [service] changed, 1 NodeBalancer added, 1 config added"
+    assert log_lines[-1] == (
+        f"reload(): reloaded lb.ini: [service] state_dir: /var/lib/nodebalancer -> {world.state}, 1 NodeBalancer added, "
+        "1 config added"
+    )
     assert world.plane.current.nodebalancers["www"].configs["web"].port == 80
     assert world.busy == [True, False]
     assert world.reload() == ()
     assert log_lines[-1] == "reload(): reloaded lb.ini: nothing changed"
-    assert (world.state / "last-good.ini").read_text() == world.path.read_text()
+    assert (world.state / "last-good.ini").read_text().endswith(f"/lb.ini\n{world.path.read_text()}")
 
 
 def test_a_bad_file_changes_nothing_and_the_log_has_every_problem_with_its_line(

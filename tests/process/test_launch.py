@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -91,6 +92,50 @@ def test_a_failed_start_tells_every_reason_and_leaves_no_pidfile(
     assert terminal.text() == "first\nsecond\n"
     assert [event["sentence"] for event in logged_errors()] == ["first", "second"]
     assert not pidfile.exists()
+
+
+@pytest.mark.parametrize(
+    ("twistd", "apart", "told"),
+    [
+        ({"nodaemon": True}, False, ""),
+        ({"nodaemon": True, "logfile": "-"}, False, ""),
+        ({"nodaemon": True}, True, "warning: one\ntwo\n"),
+        ({"nodaemon": True, "logfile": "a.log"}, False, "warning: one\ntwo\n"),
+        ({"nodaemon": True, "syslog": True}, False, "warning: one\ntwo\n"),
+        ({}, False, "warning: one\ntwo\n"),
+    ],
+)
+def test_who_has_the_log_before_their_eyes_reads_everything_once(
+    terminal: Terminal,
+    logged_errors: LoggedErrors,
+    monkeypatch: pytest.MonkeyPatch,
+    twistd: dict[str, object],
+    apart: bool,
+    told: str,
+) -> None:
+    with open(os.devnull if apart else os.dup(terminal.fd), "w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        launch = Launch(twistd, terminal.fd)
+        launch.warn("one")
+        with pytest.raises(SystemExit):
+            launch.failed(["two"])
+    terminal.hang_up()
+    assert terminal.text() == told
+    assert [event["sentence"] for event in logged_errors()] == ["two"]
+
+
+def test_a_standard_output_that_is_closed_is_no_log_to_look_at(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open(os.devnull) as closed:
+        pass
+    for output in (None, closed):
+        monkeypatch.setattr(sys, "stdout", output)
+        launch = Launch({"nodaemon": True}, terminal.fd)
+        launch.warn("one")
+        launch.started()
+    terminal.hang_up()
+    assert terminal.text() == "warning: one\n" * 2
 
 
 def test_a_failed_start_answers_the_twistd_that_launched_us(terminal: Terminal, logged_errors: LoggedErrors) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 
 from nodebalancer.model import Manhole, Protocol, Service, Settings, Stickiness
 from nodebalancer.process import rights
-from nodebalancer.process.rights import lost, low_ports_end, may_bind_low_ports
+from nodebalancer.process.rights import give_listening, lost, low_ports_end, may_bind_low_ports
 from nodebalancer.testing.builders import config, nodebalancer, settings
+from nodebalancer.testing.nodes import LOOPBACK
 
 Forbid = Callable[[str, int], None]
 
@@ -87,6 +89,14 @@ def test_a_file_that_cannot_be_replaced_changes_by_hand_only(forbid: Forbid, pat
     assert sentence == f"/etc/nb.ini cannot be written by user {os.geteuid()}: only reloads can change what runs"
 
 
+def test_a_file_whose_group_cannot_be_kept_changes_by_hand_only(
+    forbid: Forbid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rights, "kept_from_us", lambda path: f"{path} is theirs")
+    [sentence] = lost(secure(), "/etc/nb.ini")
+    assert sentence == "/etc/nb.ini cannot be written: /etc/nb.ini is theirs: only reloads can change what runs"
+
+
 def test_low_ports_are_told_to_who_cannot_bind_them(forbid: Forbid, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rights, "may_bind_low_ports", lambda: False)
     [sentence] = lost(secure(), "/etc/nb.ini")
@@ -109,3 +119,24 @@ def test_a_system_without_capabilities_knows_root_only(monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "read_text", lambda path: "")
     assert low_ports_end() == 1024
     assert may_bind_low_ports() is (os.geteuid() == 0)
+
+
+def test_listening_sockets_are_given_to_the_user_that_twistd_becomes() -> None:
+    with socket.create_server((LOOPBACK, 0)) as listening, socket.socket() as other:
+        give_listening(None, None)
+        give_listening(os.geteuid(), None)
+        assert os.fstat(listening.fileno()).st_uid == os.geteuid()
+        if os.geteuid() == 0:
+            give_listening(65534, 65533)
+            given = os.fstat(listening.fileno())
+            assert (given.st_uid, given.st_gid, os.fstat(other.fileno()).st_uid) == (65534, 65533, 0)
+
+
+def test_sockets_that_cannot_be_given_stay_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "fchown", forbidden)
+    with socket.create_server((LOOPBACK, 0)) as listening:
+        give_listening(65534, None)
+        assert os.fstat(listening.fileno()).st_uid == os.geteuid()

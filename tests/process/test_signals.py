@@ -47,11 +47,17 @@ class System:
         self.reactor = Reactor()
         end_now = partial(self.reactor.calls.append, "end now")
         self.reloads: list[str] = []
+        self.during: list[signal.Signals] = []
         reopen = partial(self.reactor.calls.append, "reopen")
         self.handlers.update(handlers)
-        Signals(
-            self.reactor, end_now, self.reloads.append, self.handlers.__setitem__, self.handler, reopen=reopen
-        ).install()
+        Signals(self.reactor, end_now, self.reload, self.handlers.__setitem__, self.handler, reopen=reopen).install()
+
+    def reload(self, name: str) -> None:
+        """Takes so long that ``during`` comes meanwhile."""
+        self.reloads.append(name)
+        while self.during:
+            number = self.during.pop()
+            self.handlers[number](number, None)
 
     def handler(self, number: int) -> Any:
         return self.handlers.get(number, signal.SIG_DFL)
@@ -85,6 +91,23 @@ def test_sighup_reloads_and_stops_nothing() -> None:
     system = System()
     assert system.send(signal.SIGHUP) == []
     assert system.reloads == ["SIGHUP"]
+
+
+def test_however_many_sighups_come_during_a_reload_one_more_follows() -> None:
+    system = System()
+    system.during = [signal.SIGHUP] * 30
+    system.send(signal.SIGHUP)
+    assert system.reloads == ["SIGHUP"] * 2
+    system.send(signal.SIGHUP)
+    assert system.reloads == ["SIGHUP"] * 3
+
+
+def test_however_many_sighups_come_before_one_reload_does_for_all() -> None:
+    system = System()
+    for _ in range(30):
+        system.handlers[signal.SIGHUP](signal.SIGHUP, None)
+    system.send(signal.SIGUSR1)
+    assert (system.reloads, system.reactor.calls) == (["SIGHUP"], ["reopen"])
 
 
 def test_sighup_is_ignored_while_we_are_stopping() -> None:

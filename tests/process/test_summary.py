@@ -5,7 +5,18 @@ from __future__ import annotations
 import attrs
 
 from nodebalancer.fields import Address
-from nodebalancer.model import Metrics, Node, NodeBalancer, PortConfig, Protocol, Settings
+from nodebalancer.model import (
+    LogFormat,
+    Manhole,
+    Metrics,
+    Node,
+    NodeBalancer,
+    PortConfig,
+    Protocol,
+    Redirect,
+    Service,
+    Settings,
+)
 from nodebalancer.process.limits import Limits
 from nodebalancer.process.summary import summary
 
@@ -53,14 +64,17 @@ def test_who_listens_on_addresses_that_are_not_here_yet_is_told_so() -> None:
 
 def test_descriptors_that_can_be_raised_fit() -> None:
     text = summary(SETTINGS, attrs.evolve(ROOMY, descriptors_now=1024))
-    assert "descriptors: 20068, with a limit of 1024, raised at start: fits" in text
+    assert "descriptors: 20068, with a limit of 1024, raised to 20068 at start: fits" in text
 
 
 def test_what_does_not_fit_is_told_with_what_to_raise() -> None:
     narrow = Limits(descriptors_now=1024, descriptors_most=4096, source_ports=100, memory_bytes=2**20)
     text = summary(SETTINGS, narrow)
     assert "of 1 MiB available: does not fit; raise" in text
-    assert "limit of 1024: does not fit; 4096 descriptors are enough for 2014 of 10000 connections only" in text
+    assert (
+        "descriptors: 20068, with a limit of 1024, raised to 4096 at start: does not fit; 4096 descriptors are enough for "
+        "2014 of 10000 connections only"
+    ) in text
     assert "10000, of 200 towards its nodes: does not fit; raise net.ipv4.ip_local_port_range" in text
 
 
@@ -70,6 +84,27 @@ def test_limits_that_are_not_known_are_not_judged() -> None:
     assert "source ports" not in text
 
 
-def test_where_metrics_are_is_told() -> None:
-    settings = attrs.evolve(SETTINGS, metrics=Metrics(Address("::1", 9100)))
-    assert "\n[metrics] on http://[::1]:9100/metrics, and /health there\nWith all" in summary(settings, ROOMY)
+def test_a_redirect_is_told_with_its_port() -> None:
+    secure = PortConfig("secure", NODES, port=8443, protocol=Protocol.HTTPS)
+    plain = PortConfig("plain", port=80, redirect=Redirect.HTTPS)
+    www = NodeBalancer("www", {"plain": plain, "secure": secure}, listen=("127.0.0.1",))
+    text = summary(Settings(nodebalancers={"www": www}), ROOMY)
+    assert "[config www/plain] http on 127.0.0.1:80, roundrobin\n    redirects to https on port 8443\n" in text
+    assert "no nodes" not in text
+
+
+def test_what_is_there_once_is_told() -> None:
+    settings = attrs.evolve(
+        SETTINGS,
+        service=Service(access_log="/var/log/a.log", access_log_format=LogFormat.JSON),
+        manhole=Manhole(Address("127.0.0.1", 2222), "/etc/keys"),
+        metrics=Metrics(Address("::1", 9100)),
+    )
+    assert (
+        "\n[service] access log to /var/log/a.log, format json\n"
+        "[manhole] on 127.0.0.1:2222 over SSH, for the keys in /etc/keys\n"
+        "[metrics] on http://[::1]:9100/metrics, and /health there\n"
+        "With all"
+    ) in summary(settings, ROOMY)
+    stream = attrs.evolve(SETTINGS, service=Service(access_log="-"))
+    assert "\n[service] access log to standard output, format combined\nWith all" in summary(stream, ROOMY)

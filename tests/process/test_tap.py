@@ -12,10 +12,14 @@ import pytest
 from twisted.application.service import Application, IServiceCollection, MultiService
 from twisted.logger import ILogObserver, LogLevel
 
+from nodebalancer.control.last_good import LastGood
+from nodebalancer.control.settings_file import SettingsFile
+from nodebalancer.process import tap
 from nodebalancer.process.demo import Demo
 from nodebalancer.process.single import Balancer, ProcessWide
 from nodebalancer.process.systemd.notify import Systemd
 from nodebalancer.process.tap import DEFAULT_CONFIG, Options, makeService
+from nodebalancer.settings.reading import load
 from nodebalancer.testing.nodes import LOOPBACK, answers, free_port
 
 INI = "[nodebalancer www]\nlisten = 127.0.0.1\n[config www/web]\nport = {port}\n[nodes www/web]\na = 127.0.0.1:9\n"
@@ -131,11 +135,29 @@ def test_a_plan_tells_what_a_reload_would_change(ini: Path, ran: Path, capsys: p
     assert planned(ini, capsys)[1:] == ["[nodes www/web] b is added: 127.0.0.1:10"]
 
 
+def test_a_plan_of_a_file_that_is_to_come_tells_whose_settings_it_is_compared_with(
+    ini: Path, ran: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = ran.read_text()
+    LastGood().keep(load(text, "f"), SettingsFile(str(ini)), text)
+    assert planned(ini, capsys)[0].endswith("):")
+    to_come = tmp_path / "next.ini"
+    to_come.write_text(text + "b = 127.0.0.1:10\n")
+    header, line = planned(to_come, capsys)
+    assert header.startswith(f"compared with {ran}, which ran last (20")
+    assert header.endswith(f") and was made from {ini}:")
+    assert line == "[nodes www/web] b is added: 127.0.0.1:10"
+
+
 def test_a_plan_needs_to_know_what_runs(ini: Path, ran: Path) -> None:
     ran.write_text("[nonsense]\n")
     assert f"{ran}:1" in refused("--plan", "--config", str(ini))
     ran.unlink()
-    assert refused("--plan", "--config", str(ini)).startswith(f"{ran}: there is no such file; every start and reload")
+    assert refused("--plan", "--config", str(ini)).startswith(
+        f"{ran}: there is no last-good.ini yet, so nothing to compare with; every start and reload"
+    )
+    ran.symlink_to(ran)
+    assert refused("--plan", "--config", str(ini)).startswith(f"{ran}: cannot be read: ")
 
 
 def test_a_plan_of_a_bad_file_tells_its_problems(ini: Path, ran: Path) -> None:
@@ -163,11 +185,35 @@ def test_settings_that_cannot_be_followed_give_way_to_what_ran_last(
     options = typed("--config", str(ini), "--or-last-good")
     wanted = options.wanted()
     assert len(next(wanted).nodebalancers["www"].configs["web"].nodes) == 2
-    assert "CANNOT BE USED" not in capfd.readouterr().err
+    assert "cannot be followed" not in capfd.readouterr().err
     assert len(next(wanted).nodebalancers["www"].configs["web"].nodes) == 1
-    assert "CANNOT BE USED" in capfd.readouterr().err
+    assert f"{ini} cannot be followed; starting from {ran}, which is what ran last" in capfd.readouterr().err
     options.launch.started()
     assert list(typed("--config", str(ini)).wanted()) == [options.settings]
+
+
+def test_what_could_not_be_followed_is_not_tried_twice(ini: Path, ran: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ran.write_text("# the same in other words\n" + ran.read_text())
+    options = typed("--config", str(ini), "--or-last-good")
+    assert list(options.wanted()) == [options.settings]
+    options.launch.started()
+    assert capfd.readouterr().err == ""
+
+
+def test_nobody_starts_from_what_ran_for_another_file(
+    ini: Path, ran: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = SettingsFile(str(tmp_path / "other.ini"))
+    other_settings, text = load(ran.read_text(), "f"), ran.read_text()
+    LastGood().keep(other_settings, other, text)
+    sentence = f"{ran}: it was made from {other.path}, not from {ini}, so it is nothing to fall back on"
+    ini.write_text(ini.read_text() + "b = 127.0.0.1:10\n")
+    options = typed("--config", str(ini), "--or-last-good")
+    assert list(options.wanted()) == [options.settings]
+    options.launch.started()
+    assert sentence in capfd.readouterr().err
+    ini.write_text(ini.read_text() + "c = nowhere\n")
+    assert sentence in refused("--config", str(ini), "--or-last-good")
 
 
 def test_without_anything_that_ran_last_all_problems_are_told(
@@ -177,11 +223,34 @@ def test_without_anything_that_ran_last_all_problems_are_told(
     ran.unlink()
     assert len(list(options.wanted())) == 1
     options.launch.started()
-    assert f"{ran}: there is no such file" in capfd.readouterr().err
+    assert f"{ran}: there is no last-good.ini yet, so nothing to fall back on" in capfd.readouterr().err
     ini.write_text(ini.read_text() + "b = nowhere\n")
     told = refused("--config", str(ini), "--or-last-good")
     assert "b = nowhere" in told
-    assert f"{ran}: there is no such file" in told
+    assert f"{ran}: there is no last-good.ini yet, so nothing to fall back on" in told
+
+
+def test_a_file_that_is_no_text_still_says_where_to_find_what_ran_last(
+    ini: Path, ran: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ini.write_bytes(b"# caf\xe9\n" + ini.read_bytes())
+    options = typed("--config", str(ini), "--or-last-good")
+    options.launch.started()
+    told = capfd.readouterr().err
+    assert "byte 0xe9 is not UTF-8" in told
+    assert f"starting from {ran}, which is what ran last" in told
+
+
+def test_without_the_file_what_ran_last_is_looked_for_where_it_is_by_default(
+    ini: Path, ran: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = SettingsFile(str(tmp_path / "default/last-good.ini"))
+    monkeypatch.setattr(tap, "last_good_of", {"": default}.get)
+    ini.unlink()
+    told = refused("--config", str(ini), "--or-last-good")
+    assert f"{ini}: there is no such file" in told
+    assert f"{default.path}: there is no last-good.ini yet, so nothing to fall back on" in told
+    assert f"(the default state_dir, since {ini} cannot be asked for another)" in told
 
 
 def test_engines_that_do_not_exist_are_told_with_those_that_do() -> None:

@@ -91,7 +91,8 @@ def test_it_takes_the_node_out_for_what_it_did(happen: Callable[[MemoryBalancer]
     lb = http(2, timeout_server=10)
     happen(lb)
     lb.pump()
-    assert lb.status_changes() == [f"n1 DOWN: a connection failed: {reason}"]
+    what = "request" if reason.startswith(("HTTP", "no HTTP", "closed")) else "connection"
+    assert lb.status_changes() == [f"n1 DOWN: a {what} failed: {reason}"]
 
 
 @pytest.mark.parametrize(("happen", "reason"), VERDICTS)
@@ -192,7 +193,7 @@ def test_so_many_in_a_row_and_a_good_one_begins_the_row_anew() -> None:
         assert lb.statuses() == "Unknown"
     answered(status(500))(lb)
     lb.pump()
-    assert lb.status_changes() == ["n1 DOWN: 3 connections in a row failed: HTTP 500"]
+    assert lb.status_changes() == ["n1 DOWN: 3 requests in a row failed: HTTP 500"]
 
 
 @pytest.mark.parametrize(("percent", "out"), [(0, 0), (49, 1), (50, 2), (75, 3), (100, 4)])

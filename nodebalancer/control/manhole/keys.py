@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from twisted.conch.ssh.keys import Key
 
+from nodebalancer.reading import read_whole
+
 HOST_KEY: Final = "manhole.key"
 """Its name in ``state_dir``."""
 
@@ -111,17 +113,11 @@ def _contents(file: str) -> bytes:
 
     Raises:
         OSError: It cannot be read.
-        ValueError: It is no file, or others can write it; with a phrase.
+        ValueError: It is no such file, or others can write it; with a phrase.
     """
-    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
-        mode = os.fstat(opened.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            raise ValueError("is no ordinary file")
-        if mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise ValueError("can be written by others than its owner, who could let themselves in; chmod go-w helps")
-        data = opened.read(FILE_BYTES_MAX + 1)
-    if len(data) > FILE_BYTES_MAX:
-        raise ValueError(f"is larger than {FILE_BYTES_MAX} bytes")
+    data, status = read_whole(file, FILE_BYTES_MAX)
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ValueError("can be written by others than its owner, who could let themselves in; chmod go-w helps")
     return data
 
 
@@ -139,8 +135,10 @@ def _make(file: str) -> bytes:
 
 
 def _read(file: str) -> bytes:
-    with open(file, "rb") as opened:
-        return opened.read(FILE_BYTES_MAX)
+    try:
+        return read_whole(file, FILE_BYTES_MAX)[0]
+    except ValueError as e:
+        raise ValueError(f"{file} {e}") from None
 
 
 def _why(error: OSError) -> str:

@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from nodebalancer.control.manhole.verbs import Verbs, sentences
-from nodebalancer.control.manhole.watchdog import FILENAME, SECONDS, Interrupted, Watchdog
+from nodebalancer.control.manhole.watchdog import FILENAME, LATE, SECONDS, Interrupted, Watchdog, watched
 from nodebalancer.errors import NodeBalancerError
 
 BANNER: Final = "help() lists the verbs; anything else is Python, in the process that carries the traffic.\n"
@@ -55,6 +55,7 @@ class Shell:
         watchdog: Watchdog,
     ) -> None:
         self.namespace: dict[str, Any] = {"__name__": "__manhole__", **objects, "exit": _exit, "quit": _exit}
+        self.namespace[LATE] = watchdog.late
         self.namespace |= {name: at_once(verb) for name, verb in verbs.all().items()}
         self._write = write
         self._leave = leave
@@ -65,9 +66,12 @@ class Shell:
     def push(self, line: str) -> bool:
         """The next line; whether the statement goes on after it. A whole one is run."""
         self._lines.append(line)
+        statement = "\n".join(self._lines)
         try:
-            code = self._compile("\n".join(self._lines), FILENAME, "single")
-        except (SyntaxError, ValueError, OverflowError) as e:
+            code = self._compile(statement, FILENAME, "single")
+            if code is not None:
+                code = watched(statement, self._compile.compiler)
+        except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as e:
             self._tell("".join(traceback.format_exception_only(e)))
         else:
             if code is None:

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 
 from nodebalancer.balancing.health import StatusChange
 from nodebalancer.balancing.member import Member
+from nodebalancer.balancing.pool import Pool
 from nodebalancer.changes import Change
 from nodebalancer.control.change_lines import in_one_line
 from nodebalancer.control.editor import Editor
@@ -121,11 +122,16 @@ class Verbs:
     async def status(self, of: str = "") -> Table[Line]:
         """NodeBalancers, configs and nodes: all, or of one NodeBalancer or config."""
         configs = [view for view in look_at(self._subject.data) if within(view.path, of)]
-        return Table(status_lines(configs), STATUS, without="no such NodeBalancer or config" if of else "nothing runs")
+        if of and not configs:
+            raise VerbError(f"{of}: there is no such NodeBalancer or config")
+        return Table(status_lines(configs), STATUS, without="nothing runs")
 
     async def nodes(self, of: str = "") -> Table[NodeView]:
         """Nodes: all, or of one NodeBalancer or config."""
-        found = (node for view in look_at(self._subject.data) for node in view.nodes if within(node.path, of))
+        configs = look_at(self._subject.data)
+        found = [node for view in configs for node in view.nodes if within(node.path, of)]
+        if of and not (found or any(within(view.path, of) for view in configs)):
+            raise VerbError(f"{of}: there is no such NodeBalancer, config or node")
         return Table(found, NODES, without="no nodes")
 
     async def connections(self, of: str = "", *, limit: int | str = SHOWN) -> Table[ConnectionView]:
@@ -207,14 +213,19 @@ class Verbs:
         if self._subject.editor is None:
             raise VerbError(NO_FILE)
         changes = await self._subject.editor.set_node(path, mode=mode)
-        member = self._member(path)
+        pool = self._pool(path)
+        member = pool.members[path.rpartition("/")[2]]
         if seconds:
             await self._emptied(path, member, seconds)
-        return Text(f"{path}: mode {mode.value}{was(changes, 'mode')}, {counted(member.open, 'open connection')}")
+        config = path.rpartition("/")[0]
+        nobody = "" if pool.takers() else f"; no node of {config} takes new clients now"
+        return Text(
+            f"{path}: mode {mode.value}{was(changes, 'mode')}, {counted(member.open, 'open connection')}{nobody}"
+        )
 
-    def _member(self, path: str) -> Member:
-        owner, config, name = path.split("/")  # the editor knows it
-        return self._subject.data.configs[owner, config].pool.members[name]
+    def _pool(self, path: str) -> Pool:
+        owner, config, _ = path.split("/")  # the editor knows it
+        return self._subject.data.configs[owner, config].pool
 
     async def _emptied(self, path: str, member: Member, seconds: int) -> None:
         """Return when a node has no open connections.

@@ -104,6 +104,7 @@ class NodeView:
         status: As it is shown: a node that is rejected is DOWN.
         since: When the status changed last, seconds since the epoch.
         why: Why it is what it is; empty while nothing was seen.
+        takes: Whether any client may get it now.
         open: Connections there now.
         total: Connections there ever, by way of picks.
         flaps: Changes of status.
@@ -117,6 +118,7 @@ class NodeView:
     status: Status
     since: float
     why: str
+    takes: bool
     open: int
     total: int
     flaps: int
@@ -155,7 +157,7 @@ class Line:
         name: As verbs take it: ``www``, ``www/secure``, ``www/secure/app-1``.
         mode: Of a node; of a config protocol and port.
         weight: Of a node; else empty, as are ``since`` and ``why``.
-        status: Of a node; of what has nodes how many are up and down.
+        status: Of a node; of what has nodes how many are up and down, and how many take clients if not all that are up do.
         bytes_in: Received from clients whose connections have ended; ``bytes_out``: handed to them.
     """
 
@@ -196,10 +198,11 @@ def look_at(plane: IDataPlane) -> tuple[ConfigView, ...]:
 def view_of(live: ILiveConfig) -> ConfigView:
     """A config and its nodes."""
     counters, wanted = live.counters, live.wanted
+    takers = live.pool.takers()
     return ConfigView(
         live.path,
         f"{wanted.protocol.value} :{wanted.port}",
-        tuple(node_view(live.path, member) for member in live.pool.members.values()),
+        tuple(node_view(live.path, member, member in takers) for member in live.pool.members.values()),
         counters.open,
         counters.total,
         counters.bytes_in,
@@ -208,9 +211,11 @@ def view_of(live: ILiveConfig) -> ConfigView:
     )
 
 
-def node_view(config: str, member: Member) -> NodeView:
+def node_view(config: str, member: Member, takes: bool) -> NodeView:
     """A node of the config whose path is ``config``."""
     node = member.node
+    # A probe may find it well all the same, and why it was as it was before says nothing about now.
+    why = "mode reject" if node.mode is Mode.REJECT else member.reason
     return NodeView(
         f"{config}/{node.name}",
         node.address,
@@ -218,7 +223,8 @@ def node_view(config: str, member: Member) -> NodeView:
         node.weight,
         member.shown,
         member.since,
-        member.reason,
+        why,
+        takes,
         member.open,
         member.picks,
         member.flaps,
@@ -251,10 +257,13 @@ def _connections(plane: IDataPlane, of: str) -> Iterator[ConnectionView]:
 
 
 def health(nodes: Iterable[NodeView]) -> str:
-    """``2 up / 1 down``, and how many are unknown when there are some."""
-    counts = Counter(node.status for node in nodes)
+    """``2 up / 1 down``, how many are unknown when there are some, and how many take clients when it is none or fewer than are up."""
+    seen = list(nodes)
+    counts = Counter(node.status for node in seen)
     unknown = f" / {counts[Status.UNKNOWN]} unknown" if counts[Status.UNKNOWN] else ""
-    return f"{counts[Status.UP]} up / {counts[Status.DOWN]} down{unknown}"
+    takers = sum(node.takes for node in seen)
+    few = f", {takers} of {len(seen)} take clients" if seen and takers < max(counts[Status.UP], 1) else ""
+    return f"{counts[Status.UP]} up / {counts[Status.DOWN]} down{unknown}{few}"
 
 
 def status_lines(configs: Collection[ConfigView]) -> Iterator[Line]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from threading import Lock
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel
+from twisted.logger import ILogObserver, LogEvent, Logger, LogLevel, formatEvent
 from zope.interface import implementer
 
 from nodebalancer.changes import Change
@@ -20,6 +21,10 @@ from nodebalancer.process.servicelog.outlets import PRIORITIES, Outlet
 log = Logger()
 
 INFO: Final = PRIORITIES[LogLevel.info]
+
+
+TWISTEDS_PORT: Final = re.compile(r".+ starting on \S+|\(\S+ Port \S+ Closed\)")
+"""What Twisted says of each port of its own, ``noisy`` or not; where we listen, we say ourselves."""
 
 
 @implementer(ILogObserver)
@@ -46,7 +51,7 @@ class ServiceLog:
     def __call__(self, event: LogEvent) -> None:
         """Write ``event``, if it matters enough."""
         priority = PRIORITIES.get(event.get("log_level"), INFO)
-        if priority > self._least:
+        if priority > self._least or _is_twisteds_port(event):
             return
         lines = self._lines(event, self._outlet.timed)
         if not lines:
@@ -111,3 +116,7 @@ class ServiceLog:
         }
         self._outlet.write(PRIORITIES[LogLevel.warn], self._lines(event, self._outlet.timed))
         self._lost = 0
+
+
+def _is_twisteds_port(event: LogEvent) -> bool:
+    return event.get("log_namespace") == "log_legacy" and TWISTEDS_PORT.fullmatch(formatEvent(event)) is not None

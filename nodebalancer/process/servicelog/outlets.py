@@ -1,6 +1,7 @@
 """Where the service log goes, as twistd's own options say: standard output, ``--logfile`` or ``--syslog``.
 
-An outlet never waits. A reader that stands still, a full disk or a missing syslog cost lines; traffic goes on.
+An outlet does not wait: a reader that stands still, a full disk or a missing syslog cost lines, and traffic goes on. Only a file
+on a disk that hangs does, as the system has nothing else for files.
 """
 
 from __future__ import annotations
@@ -198,9 +199,14 @@ def outlet_of(twistd: Mapping[str, Any], environ: Mapping[str, str] = os.environ
     file = twistd.get("logfile")
     if file == "-" and not twistd.get("nodaemon"):
         raise ValueError("a daemon has no standard output; name a file, or stay in the foreground with -n")
-    if file == "-" or (not file and twistd.get("nodaemon")):
+    if to_standard_output(twistd):
         return _standard_output(environ)
     return File(os.path.abspath(file or "twistd.log"), twistd.get("uid"), twistd.get("gid"))
+
+
+def to_standard_output(twistd: Mapping[str, Any]) -> bool:
+    """Whether that is where twistd's own options have the log go, ours or another one."""
+    return bool(twistd.get("nodaemon")) and not twistd.get("syslog") and twistd.get("logfile") in (None, "", "-")
 
 
 def _standard_output(environ: Mapping[str, str]) -> Outlet:

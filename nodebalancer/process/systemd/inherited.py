@@ -7,10 +7,13 @@ are known by their addresses; the settings say what is listened on, as ever.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
+import attrs
 from twisted.logger import Logger
 
 from nodebalancer.errors import ListenError
@@ -23,6 +26,9 @@ log = Logger()
 
 FIRST: Final = 3
 """The first descriptor that systemd passes (SD_LISTEN_FDS_START)."""
+
+SHOWN: Final = 8
+"""Of descriptors with one fault."""
 
 
 def environment() -> Mapping[str, str]:
@@ -38,27 +44,88 @@ def environment() -> Mapping[str, str]:
     return dict(os.fsdecode(entry).partition("=")[::2] for entry in entries if entry)
 
 
+@attrs.frozen
+class Passed:
+    """What we were started with.
+
+    Attributes:
+        sockets: Descriptors of listening sockets, by their addresses.
+        faults: What else was announced, in sentences. It is left alone: a descriptor that nobody has passed may be ours.
+    """
+
+    sockets: Mapping[Address, int] = MappingProxyType({})
+    faults: tuple[str, ...] = ()
+
+
+def passed(environ: Mapping[str, str], first: int = FIRST) -> Passed:
+    """What ``environ`` says that we were started with; to be asked before we open anything ourselves.
+
+    Args:
+        environ: Has ``LISTEN_PID`` (who the descriptors are for), ``LISTEN_FDS`` (how many), ``LISTEN_FDNAMES``.
+        first: The first of them.
+    """
+    count = environ.get("LISTEN_FDS", "")
+    if environ.get("LISTEN_PID") != str(os.getpid()) or not count.isdecimal():
+        return Passed()
+    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    sockets: dict[Address, int] = {}
+    faults = []
+    closed = []
+    end = min(first + int(count[:9]), os.sysconf("SC_OPEN_MAX"))
+    for fd, name in zip_longest(range(first, end), names):
+        if fd is None:
+            break
+        try:
+            os.fstat(fd)
+            address = _address(fd)
+        except OSError:
+            closed.append(fd)
+        except ListenError as e:
+            faults.append(f"descriptor {fd} ({name or 'unnamed'}): {e.reason}; it is left alone")
+        else:
+            sockets.setdefault(address, fd)
+            os.set_inheritable(fd, False)
+    if closed:
+        some = ", ".join(map(str, closed[:SHOWN]))
+        faults.append(
+            f"LISTEN_FDS = {count} counts descriptors that are not open: {some}{', …' * (len(closed) > SHOWN)}"
+        )
+    return Passed(sockets, tuple(faults))
+
+
+def _address(fd: int) -> Address:
+    with adopt_listening(fd) as copy:
+        return address_of(copy.getsockname())
+
+
 class Inherited:
     """Opens listeners, from the sockets that were passed to us where there is one for the address.
 
     Args:
         engine: Has the listeners.
-        environ: Names the descriptors: ``LISTEN_PID`` (who they are for), ``LISTEN_FDS`` (how many), ``LISTEN_FDNAMES``.
-        first: The first of them.
+        passed: What was passed.
     """
 
-    def __init__(self, engine: Engine, environ: Mapping[str, str], first: int = FIRST) -> None:
+    def __init__(self, engine: Engine, passed: Passed) -> None:
         self._engine = engine
-        self._descriptors: dict[Address, int] = {}
+        self._descriptors = dict(passed.sockets)
         self._waiting: frozenset[Address] = frozenset()
-        for fd, name in _passed(environ, first):
-            self._take(fd, name)
+        for fault in passed.faults:
+            log.warn("{fault}", fault=fault)
 
-    def listen(self, address: Address, factory: Any, *, freebind: bool = False, **options: Any) -> Listener:
+    def listen(
+        self,
+        address: Address,
+        factory: Any,
+        *,
+        freebind: bool = False,
+        beside: Collection[Listener] = (),
+        **options: Any,
+    ) -> Listener:
         """``Engine.listen``, or ``Engine.adopt`` if a socket for just this address was passed, which is bound already."""
         fd = self._descriptors.get(address)
         if fd is None:
-            return self._engine.listen(address, factory, freebind=freebind, **options)
+            return self._engine.listen(address, factory, freebind=freebind, beside=beside, **options)
         return self._engine.adopt(fd, factory, **options)
 
     def close_unused(self, listening: Collection[Address]) -> None:
@@ -81,31 +148,3 @@ class Inherited:
                 address=str(address),
             )
         self._waiting = left
-
-    def _take(self, fd: int, name: str) -> None:
-        try:
-            with adopt_listening(fd) as copy:
-                address = address_of(copy.getsockname())
-        except ListenError as e:
-            log.warn("descriptor {fd} ({name}): {reason}; it is closed", fd=fd, name=name, reason=e.reason)
-            _close(fd)
-            return
-        os.set_inheritable(fd, False)
-        self._descriptors[address] = fd
-
-
-def _passed(environ: Mapping[str, str], first: int) -> Iterator[tuple[int, str]]:
-    """Descriptors that are meant for this process, and their names."""
-    if environ.get("LISTEN_PID") != str(os.getpid()):
-        return
-    count = environ.get("LISTEN_FDS", "")
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
-    for number in range(int(count) if count.isdecimal() else 0):
-        yield first + number, names[number] if number < len(names) and names[number] else "unnamed"
-
-
-def _close(fd: int) -> None:
-    try:
-        os.close(fd)
-    except OSError:
-        log.warn("descriptor {fd} was not open", fd=fd)

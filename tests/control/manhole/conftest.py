@@ -20,6 +20,7 @@ from nodebalancer.fields import Address
 from nodebalancer.proxy.listeners import Listeners
 from nodebalancer.testing.memory import MemoryEngine, MemoryNetwork
 from nodebalancer.testing.memory_ends import MemoryPeer
+from nodebalancer.testing.nodes import in_own_state
 
 INI = """\
 # kept
@@ -58,7 +59,7 @@ class Lb:
         self.load()
 
     def load(self, text: str = INI) -> None:
-        self.ini.write_text(text)
+        self.ini.write_text(in_own_state(self.ini.parent, text))
         assert self.subject.reloader is not None
         failed: list[Any] = []
         self.subject.reloader.reload("test").addErrback(failed.append)

@@ -141,7 +141,8 @@ def test_an_address_that_cannot_be_had_is_a_problem(followed: Any) -> None:
         port = other.getsockname()[1]
         [problem] = followed.follow(followed.wanted(port))
     assert str(problem) == (
-        f"[manhole] listen = {LOOPBACK}:{port}: cannot listen on {LOOPBACK}:{port}: already in use by another program"
+        f"[manhole] listen = {LOOPBACK}:{port}: cannot listen on {LOOPBACK}:{port}: already in use by this process "
+        f"itself, which listens on {LOOPBACK}:{port}"
     )
 
 

@@ -76,7 +76,7 @@ def test_what_is_no_file_or_too_large_is_not_read(file: Path, tmp_path: Path) ->
     assert faults(file) == (f"{file} is no ordinary file",)
     large = tmp_path / "large"
     large.write_bytes(b"#" * (FILE_BYTES_MAX + 1))
-    assert faults(large) == (f"{large} is larger than {FILE_BYTES_MAX} bytes",)
+    assert faults(large) == (f"{large} has more than {FILE_BYTES_MAX} bytes",)
 
 
 def test_the_host_key_is_made_once_for_its_owner_only(tmp_path: Path) -> None:
@@ -109,3 +109,7 @@ def test_what_is_no_host_key_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no private key; remove it"):
         host_key(str(tmp_path))
     assert (tmp_path / HOST_KEY).read_text() == "mine\n"
+    (tmp_path / HOST_KEY).unlink()
+    os.mkfifo(tmp_path / HOST_KEY)
+    with pytest.raises(ValueError, match="is no ordinary file"):
+        host_key(str(tmp_path))

@@ -90,6 +90,22 @@ def test_a_statement_without_end_is_interrupted(shell: Shelled) -> None:
     assert shell("'alive'") == "'alive'\n"
 
 
+def test_a_statement_that_catches_all_that_interrupts_it_is_interrupted(shell: Shelled) -> None:
+    lines = "while True:", "  try:", "    for i in range(10**6): x = str(i)", "  except:", "    pass", ""
+    assert shell(*lines).startswith("interrupted: ")
+
+
+def test_lines_that_are_no_statement_or_too_much_of_one_cost_nothing_else(shell: Shelled) -> None:
+    assert shell("# nothing", "") == ""
+    assert "Error" in shell("-" * 20_000 + "1")
+    assert shell("'alive'") == "'alive'\n"
+
+
+def test_what_is_imported_from_the_future_stays(shell: Shelled) -> None:
+    lines = "from __future__ import annotations", "def f(x: nowhere): pass", "", "f.__annotations__"
+    assert shell(*lines) == "{'x': 'nowhere'}\n"
+
+
 @pytest.mark.parametrize("line", ["exit()", "quit()", "raise SystemExit", "import sys; sys.exit(3)"])
 def test_to_leave_is_to_leave_the_shell_and_not_to_end_the_service(shell: Shelled, line: str) -> None:
     assert shell(line) == ""

@@ -45,7 +45,17 @@ def test_status_shows_everything_in_one_table(lb: Any) -> None:
     assert (status, complaint) == (0, "")
     assert heads(said) == ["NAME", "www", "www/main", "www/main/n1", "www/main/n2"]
     assert "0 up / 0 down / 2 unknown" in said
-    assert run(lb, "status www/none")[1] == "no such NodeBalancer or config"
+    assert heads(run(lb, "status www/main")[1])[1:] == heads(said)[1:]
+
+
+def test_a_name_that_is_not_there_is_refused_and_one_that_has_nothing_is_not(lb: Any) -> None:
+    for of in ("nowhere", "www/none", "www/main/n1"):
+        assert run(lb, f"status {of}") == (2, "", f"{of}: there is no such NodeBalancer or config")
+    for of in ("nowhere", "www/none", "www/main/n9"):
+        assert run(lb, f"nodes {of}") == (2, "", f"{of}: there is no such NodeBalancer, config or node")
+    lb.load(lb.ini.read_text().partition("[nodes")[0])
+    assert run(lb, "nodes www/main") == (0, "no nodes", "")
+    assert run(lb, "nodes") == (0, "no nodes", "")
 
 
 def test_nodes_connections_and_events_can_be_narrowed_down(lb: Any) -> None:
@@ -74,6 +84,9 @@ def test_a_mode_is_live_at_once_and_written_into_the_file(lb: Any) -> None:
     lb.client()
     assert [len(accepted) for accepted in lb.nodes] == [0, 1]
     assert run(lb, "drain www/main/n1")[1] == "www/main/n1: mode drain already, 0 open connections"
+    nobody = "; no node of www/main takes new clients now"
+    assert run(lb, "drain www/main/n2")[1] == f"www/main/n2: mode drain (was backup), 1 open connection{nobody}"
+    assert run(lb, "backup www/main/n2")[1] == "www/main/n2: mode backup (was drain), 1 open connection"
     assert run(lb, "accept www/main/n1")[1] == "www/main/n1: mode accept (was drain), 0 open connections"
     assert run(lb, "reject www/main/n2")[1] == "www/main/n2: mode reject (was backup), 1 open connection"
     assert run(lb, "backup www/main/n2")[1] == "www/main/n2: mode backup (was reject), 1 open connection"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import pytest
+
 from nodebalancer.balancing.member import Status
 from nodebalancer.control.manhole.views import connections_of, health, look_at, status_lines, within
 from nodebalancer.model import Mode
@@ -37,8 +39,8 @@ def test_what_has_happened_is_counted_where_it_happened(lb: Any) -> None:
     assert [(node.open, node.total, node.flaps) for node in view.nodes] == [(0, 2, 2), (0, 1, 1)]
     lines = list(status_lines([view]))
     assert [(line.name, line.status) for line in lines] == [
-        ("www", "0 up / 2 down"),
-        ("www/main", "0 up / 2 down"),
+        ("www", "0 up / 2 down, 0 of 2 take clients"),
+        ("www/main", "0 up / 2 down, 0 of 2 take clients"),
         ("www/main/n1", "DOWN"),
         ("www/main/n2", "DOWN"),
     ]
@@ -75,6 +77,41 @@ def test_connections_are_found_by_what_they_belong_to(lb: Any) -> None:
 def test_health_in_words(lb: Any) -> None:
     assert health(look_at(lb.listeners)[0].nodes) == "0 up / 0 down / 2 unknown"
     assert health([]) == "0 up / 0 down"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (Mode.ACCEPT, Mode.ACCEPT, "2 up / 0 down"),
+        (Mode.ACCEPT, Mode.BACKUP, "2 up / 0 down, 1 of 2 take clients"),
+        (Mode.DRAIN, Mode.BACKUP, "2 up / 0 down, 1 of 2 take clients"),
+        (Mode.DRAIN, Mode.DRAIN, "2 up / 0 down, 0 of 2 take clients"),
+        (Mode.DRAIN, Mode.REJECT, "1 up / 1 down, 0 of 2 take clients"),
+        (Mode.ACCEPT, Mode.REJECT, "1 up / 1 down"),
+    ],
+)
+def test_how_many_take_clients_is_told_when_they_are_fewer_than_are_up(
+    lb: Any, first: Mode, second: Mode, told: str
+) -> None:
+    lb.load(
+        lb.ini.read_text().replace("weight=50", f"mode={first.value}").replace("mode=backup", f"mode={second.value}")
+    )
+    pool = lb.listeners.configs["www", "main"].pool
+    for member in pool.members.values():
+        pool.set_status(member, Status.UP, "a probe passed", 0.0)
+    assert [line.status for line in status_lines(look_at(lb.listeners))][:2] == [told, told]
+
+
+def test_a_node_that_is_rejected_is_down_for_that_reason_and_no_other(lb: Any) -> None:
+    lb.load(lb.ini.read_text().replace("weight=50", "mode=reject"))
+    pool = lb.listeners.configs["www", "main"].pool
+    pool.set_status(pool.members["n1"], Status.UP, "a probe passed: HTTP 200", 0.0)
+    [node, _] = look_at(lb.listeners)[0].nodes
+    assert (node.status, node.why, pool.members["n1"].reason) == (
+        Status.DOWN,
+        "mode reject",
+        "a probe passed: HTTP 200",
+    )
 
 
 def test_below_is_a_matter_of_whole_names() -> None:

@@ -70,7 +70,8 @@ async def test_a_place_that_is_taken_is_a_problem_and_what_was_goes_on(followed:
         taken = other.getsockname()[1]
         [problem] = followed.follow(at(taken))
     assert str(problem) == (
-        f"[metrics] listen = {LOOPBACK}:{taken}: cannot listen on {LOOPBACK}:{taken}: already in use by another program"
+        f"[metrics] listen = {LOOPBACK}:{taken}: cannot listen on {LOOPBACK}:{taken}: already in use by this process "
+        f"itself, which listens on {LOOPBACK}:{taken}"
     )
     assert answers(one)
 

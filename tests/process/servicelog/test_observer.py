@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, Logger, LogLevel
+from twisted.logger._legacy import publishToNewObserver
+from twisted.python.log import textFromEventDict
 
 from nodebalancer.model import Service, ServiceLogFormat, ServiceLogLevel, Settings
 from nodebalancer.process.servicelog.observer import ServiceLog
@@ -59,6 +61,15 @@ class World:
     @property
     def lines(self) -> list[str]:
         return [line for _, line in self.outlet.lines]
+
+
+def test_of_twisteds_ports_only_we_tell() -> None:
+    world = World()
+    for message in ("manhole starting on 24122", "Endpoint starting on 1", "(TCP Port 24122 Closed)", "so it starts"):
+        event = {"message": (message,), "isError": 0, "time": 0.0, "system": "-"}
+        publishToNewObserver(world.service_log, event, textFromEventDict)
+    world.log.info("starting on 5")
+    assert world.lines == ["[log_legacy#info] so it starts", "[here#info] starting on 5"]
 
 
 def test_it_is_an_observer() -> None:

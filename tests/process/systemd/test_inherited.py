@@ -12,7 +12,7 @@ import pytest
 from twisted.internet.protocol import Factory
 
 from nodebalancer.fields import Address
-from nodebalancer.process.systemd.inherited import Inherited, environment
+from nodebalancer.process.systemd.inherited import SHOWN, Inherited, Passed, environment, passed
 from nodebalancer.testing.logs import logged
 from nodebalancer.testing.nodes import LOOPBACK, free_port
 
@@ -33,7 +33,7 @@ class Engine:
         self.calls.append(("adopt", fd))
 
 
-class Passed:
+class Manager:
     """Descriptors as systemd passes them: consecutive, and inheritable."""
 
     def __init__(self) -> None:
@@ -54,7 +54,10 @@ class Passed:
 
     def inherited(self, engine: Engine, **environ: str) -> Inherited:
         seam: Any = engine
-        return Inherited(seam, {**self.environ, **environ}, FIRST)
+        return Inherited(seam, self.passed(**environ))
+
+    def passed(self, **environ: str) -> Passed:
+        return passed({**self.environ, **environ}, FIRST)
 
     def is_open(self, number: int) -> bool:
         try:
@@ -70,21 +73,21 @@ class Passed:
 
 
 @pytest.fixture
-def passed() -> Iterator[Passed]:
-    passed = Passed()
-    yield passed
-    passed.close()
+def manager() -> Iterator[Manager]:
+    manager = Manager()
+    yield manager
+    manager.close()
 
 
 def listening() -> socket.socket:
     return socket.create_server((LOOPBACK, free_port()))
 
 
-def test_an_address_that_was_passed_is_adopted_and_any_other_bound(passed: Passed) -> None:
-    passed.add(listening())
-    second = passed.add(listening())
+def test_an_address_that_was_passed_is_adopted_and_any_other_bound(manager: Manager) -> None:
+    manager.add(listening())
+    second = manager.add(listening())
     engine = Engine()
-    inherited = passed.inherited(engine)
+    inherited = manager.inherited(engine)
     other = Address(LOOPBACK, 1)
     inherited.listen(second, Factory(), client_first=True, freebind=True)
     inherited.listen(other, Factory())
@@ -92,40 +95,71 @@ def test_an_address_that_was_passed_is_adopted_and_any_other_bound(passed: Passe
     assert not os.get_inheritable(FIRST)
 
 
-@pytest.mark.parametrize("environ", [{"LISTEN_PID": "1"}, {"LISTEN_FDS": ""}, {"LISTEN_FDS": "many"}])
-def test_descriptors_for_somebody_else_are_left_alone(passed: Passed, environ: dict[str, str]) -> None:
-    address = passed.add(listening())
+@pytest.mark.parametrize(
+    "environ", [{"LISTEN_PID": "1"}, {"LISTEN_FDS": ""}, {"LISTEN_FDS": "0"}, {"LISTEN_FDS": "many"}]
+)
+def test_descriptors_for_somebody_else_are_left_alone(manager: Manager, environ: dict[str, str]) -> None:
+    address = manager.add(listening())
     engine = Engine()
-    passed.inherited(engine, **environ).listen(address, Factory())
+    manager.inherited(engine, **environ).listen(address, Factory())
     assert engine.calls == [("listen", address)]
-    assert passed.is_open(0)
+    assert manager.is_open(0)
 
 
-def test_what_nobody_listens_on_is_told_and_closed(passed: Passed) -> None:
-    used, unused = passed.add(listening()), passed.add(listening())
-    inherited = passed.inherited(Engine())
+def test_what_nobody_listens_on_is_told_and_closed(manager: Manager) -> None:
+    used, unused = manager.add(listening()), manager.add(listening())
+    inherited = manager.inherited(Engine())
     with logged("systemd") as lines:
         inherited.close_unused([used])
     [line] = lines
     assert f"passed a socket that listens on {unused}, and no config listens there" in line
-    assert (passed.is_open(0), passed.is_open(1)) == (True, False)
+    assert (manager.is_open(0), manager.is_open(1)) == (True, False)
 
 
-def test_what_is_no_listening_socket_is_told_and_closed(passed: Passed) -> None:
-    passed.add(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+def test_what_is_no_listening_socket_is_told_once_and_left_alone(manager: Manager) -> None:
+    address = manager.add(listening())
+    manager.add(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    manager.add(socket.socket())
+    found = manager.passed()
     with logged("descriptor") as lines:
-        passed.inherited(Engine(), LISTEN_FDS="2")
+        Inherited(Engine(), found).close_unused([address])  # type: ignore[arg-type]
     assert lines == [
-        f"descriptor {FIRST} (web): the inherited descriptor is no listening TCP socket; it is closed",
-        f"descriptor {FIRST + 1} (unnamed): the inherited descriptor is no listening TCP socket; it is closed",
-        f"descriptor {FIRST + 1} was not open",
+        f"descriptor {FIRST + 1} (unnamed): the inherited descriptor is no listening TCP socket; it is left alone",
+        f"descriptor {FIRST + 2} (unnamed): the inherited descriptor is no listening TCP socket; it is left alone",
     ]
-    assert not passed.is_open(0)
+    assert all(manager.is_open(number) for number in range(3))
 
 
-def test_what_a_reload_leaves_is_told_once_and_kept_for_when_it_comes_back(passed: Passed) -> None:
-    address = passed.add(listening())
-    inherited = passed.inherited(Engine())
+def test_descriptors_that_are_not_open_are_told_and_what_is_opened_there_later_is_ours(manager: Manager) -> None:
+    address = manager.add(listening())
+    for many in (2, 3 + SHOWN):
+        found = manager.passed(LISTEN_FDS=str(many))
+        assert found.sockets == {address: FIRST}
+        ours = Manager()
+        ours.count = 1
+        later = ours.add(listening())
+        engine = Engine()
+        with logged("LISTEN_FDS") as lines:
+            inherited = Inherited(engine, found)  # type: ignore[arg-type]
+            inherited.close_unused([address])
+            inherited.listen(later, Factory())
+        assert engine.calls == [("listen", later)]
+        assert ours.is_open(1)
+        os.close(FIRST + 1)
+        [line] = lines
+        assert line.startswith(f"LISTEN_FDS = {many} counts descriptors that are not open: {FIRST + 1}")
+        assert line.endswith("…") is (many > SHOWN)
+
+
+@pytest.mark.parametrize("count", ["9" * 30, "9" * 5000])
+def test_a_count_that_nobody_can_mean_ends_somewhere(manager: Manager, count: str) -> None:
+    address = manager.add(listening())
+    assert address in manager.passed(LISTEN_FDS=count).sockets
+
+
+def test_what_a_reload_leaves_is_told_once_and_kept_for_when_it_comes_back(manager: Manager) -> None:
+    address = manager.add(listening())
+    inherited = manager.inherited(Engine())
     with logged("no config") as lines:
         inherited.tell_left([address])
         inherited.tell_left([])
@@ -135,7 +169,7 @@ def test_what_a_reload_leaves_is_told_once_and_kept_for_when_it_comes_back(passe
         inherited.tell_left([])
     assert len(lines) == 2
     assert f"no config listens on {address} any more, but systemd holds its socket" in lines[0]
-    assert passed.is_open(0)
+    assert manager.is_open(0)
 
 
 def test_what_twisted_takes_out_of_the_environment_is_still_known(monkeypatch: pytest.MonkeyPatch) -> None:

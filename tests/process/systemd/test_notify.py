@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -37,6 +38,14 @@ class Manager:
         self._socket.bind(name)
         self._socket.setblocking(False)
 
+    def fill(self) -> None:
+        """Let others have sent as much as fits into the queue."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    other.sendto(b"", self._socket.getsockname())
+
     def heard(self) -> list[str]:
         """The datagrams since the last time."""
         datagrams = []
@@ -44,7 +53,7 @@ class Manager:
             while True:
                 datagrams.append(self._socket.recv(1000).decode())
         except BlockingIOError:
-            return datagrams
+            return [datagram for datagram in datagrams if datagram]
 
     def close(self) -> None:
         self._socket.close()
@@ -96,6 +105,44 @@ def test_a_reload_has_a_beginning_with_its_time_and_an_end(manager: Manager, env
     assert int(second.partition("=")[2]) > 10**6
 
 
+def test_what_systemd_cannot_take_is_said_again_until_it_can(manager: Manager, environ: dict[str, str]) -> None:
+    reactor = Reactor()
+    systemd = Systemd(reactor, {**environ, "WATCHDOG_USEC": "8000000"}, lambda: "well")
+    systemd.startService()
+    with logged("systemd cannot") as lines:
+        manager.fill()
+        reactor.run()
+        assert manager.heard() == []
+        reactor.advance(STATUS_SECONDS)
+        assert manager.heard() == ["WATCHDOG=1", "READY=1", "STATUS=well"]
+        reactor.advance(STATUS_SECONDS)
+        assert manager.heard() == ["WATCHDOG=1"]
+    assert len(lines) == 1
+
+
+def test_of_reloads_that_systemd_did_not_hear_of_it_is_told_the_last_and_its_end(
+    manager: Manager, environ: dict[str, str]
+) -> None:
+    reactor = Reactor()
+    systemd = Systemd(reactor, environ, str)
+    systemd.startService()
+    manager.fill()
+    reactor.run()
+    for _ in range(3):
+        systemd.reloading(True)
+        systemd.reloading(False)
+    manager.heard()
+    reactor.advance(STATUS_SECONDS)
+    assert [datagram.split("\n")[0] for datagram in manager.heard()] == ["RELOADING=1", "READY=1"]
+    manager.fill()
+    systemd.reloading(True)
+    systemd.reloading(False)
+    systemd.stopService()
+    manager.heard()
+    reactor.advance(STATUS_SECONDS)
+    assert manager.heard() == ["STOPPING=1"]
+
+
 def test_we_show_that_we_live_twice_in_the_time_that_we_have_also_while_we_stop(
     manager: Manager, environ: dict[str, str]
 ) -> None:
@@ -111,7 +158,12 @@ def test_we_show_that_we_live_twice_in_the_time_that_we_have_also_while_we_stop(
 
 @pytest.mark.parametrize(
     "environ",
-    [{}, {"WATCHDOG_USEC": "nonsense"}, {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"}],
+    [
+        {},
+        {"WATCHDOG_USEC": "nonsense"},
+        {"WATCHDOG_USEC": "0" * 5000},
+        {"WATCHDOG_USEC": "1000000", "WATCHDOG_PID": "1"},
+    ],
 )
 def test_a_watchdog_that_is_not_ours_is_not_fed(environ: dict[str, str]) -> None:
     assert watchdog_seconds(environ) == 0
