@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Final
@@ -15,20 +16,24 @@ def open_to_append(path: str, uid: int | None = None, gid: int | None = None) ->
 
     Args:
         path: Its absolute path.
-        uid: Who gets a file that root makes, to be able to open it again later; None: nobody.
+        uid: Who gets a file that root makes, to be able to open it again later; None: nobody. Then root follows no symlink
+            at its path: the directory may be that user's, who could have root write anywhere.
         gid: The same; None: the group stays.
 
     Raises:
         OSError: It cannot be opened; a fifo that nobody reads is one of these, instead of waiting for a reader.
     """
+    given = uid is not None and os.geteuid() == 0
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     try:
-        # An existing file keeps its owner, and what a symlink names above all.
+        # An existing file keeps its owner.
         fd = os.open(path, flags | os.O_EXCL, MODE)
     except FileExistsError:
-        return os.open(path, flags, MODE)
-    if uid is not None and os.geteuid() == 0:
-        os.fchown(fd, uid, -1 if gid is None else gid)
+        if given and os.path.islink(path):
+            raise OSError(errno.ELOOP, "a symbolic link, which root does not follow for another user", path) from None
+        return os.open(path, flags | (os.O_NOFOLLOW if given else 0), MODE)
+    if given:
+        os.fchown(fd, uid, -1 if gid is None else gid)  # type: ignore[arg-type] # it is not None
     return fd
 
 

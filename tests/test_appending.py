@@ -42,11 +42,27 @@ def test_what_root_makes_can_be_given_to_who_we_will_be(path: Path) -> None:
 @as_root
 def test_what_is_there_keeps_its_owner(path: Path) -> None:
     path.touch()
-    link = path.with_suffix(".link")
-    link.symlink_to(path)
-    for one in (path, link):
-        os.close(open_to_append(str(one), NOBODY, NOBODY))
+    os.close(open_to_append(str(path), NOBODY, NOBODY))
     assert path.stat().st_uid == 0
+
+
+@as_root
+@pytest.mark.parametrize("there", [True, False])
+def test_root_follows_no_link_into_which_another_user_may_have_made_its_file(path: Path, there: bool) -> None:
+    target = path.with_suffix(".target")
+    if there:
+        target.touch()
+    path.symlink_to(target)
+    with pytest.raises(OSError, match="a symbolic link, which root does not follow for another user"):
+        open_to_append(str(path), NOBODY, NOBODY)
+    assert target.exists() is there
+
+
+def test_who_opens_for_himself_may_use_links(path: Path) -> None:
+    target = path.with_suffix(".target")
+    target.touch()
+    path.symlink_to(target)
+    os.close(open_to_append(str(path)))
 
 
 def test_a_fifo_that_nobody_reads_is_an_error(path: Path) -> None:

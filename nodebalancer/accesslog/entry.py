@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.model import Node, Protocol
+
+KEPT_BYTES: Final = 200
+"""How much is kept of what a client may make as long as it likes."""
 
 Facts = tuple[float, str, Protocol, str, int, int, Node | None, Outcome, int, float | None, float | None, float]
 """The first fields of an ``Entry``, which a tcp connection has too."""
@@ -34,10 +37,10 @@ class Entry(NamedTuple):
         method, target: Of the request; the method is empty when its head was not read to the end, or refused.
         http10: Whether the request was HTTP/1.0.
         lines: The request line and fields that were forwarded, each with its line end, in the client's order.
-        forwarded_for: The values of X-Forwarded-For that it came with.
+        forwarded_for: The values of X-Forwarded-For that it came with, the first ``KEPT_BYTES`` of them.
         request_id: The X-Request-ID that the node has seen; empty: none.
         rule: The rule by which it was refused; empty: none.
-        begun: What there is of a head that was not read to the end, or refused.
+        begun: The first ``KEPT_BYTES`` of a head that was not read to the end, or refused.
     """
 
     at: float
@@ -58,7 +61,7 @@ class Entry(NamedTuple):
     target: bytes = b""
     http10: bool = False
     lines: bytes = b""
-    forwarded_for: tuple[bytes, ...] = ()
+    forwarded_for: bytes = b""
     request_id: bytes = b""
     rule: str = ""
     begun: bytes = b""

@@ -39,7 +39,8 @@ class LogFile:
         Raises:
             LinesLostError: Not all could be written; those that were not are lost. What comes next begins on a line of its own.
         """
-        data = b"\n" + lines if self._torn else lines
+        # One that was emptied meanwhile is not torn any more.
+        data = b"\n" + lines if self._torn and os.fstat(self._fd).st_size else lines
         done = 0
         try:
             while done < len(data):

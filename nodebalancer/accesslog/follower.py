@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from nodebalancer.accesslog.file import STANDARD_OUTPUT, LogFile, Owner
 from nodebalancer.accesslog.lines import FORMATS
-from nodebalancer.accesslog.writer import AccessLog, Outlet
+from nodebalancer.accesslog.writer import AccessLog
 from nodebalancer.changes import Change
 from nodebalancer.errors import Problem
 from nodebalancer.model import NOTHING, LogFormat, Settings
@@ -69,9 +69,13 @@ class AccessLogFile:
 
     def commit(self) -> Deferred[None]:
         """What ends from now on is written there."""
-        if self._then != self._now:
-            self._now, self._file = self._then, self._next
-            self._log.lead_to(Outlet(self._file, FORMATS[self._now[1]]))
+        before, self._now = self._now, self._then
+        line = FORMATS[self._now[1]]
+        if self._next is not self._file:
+            self._file = self._next
+            self._log.lead_to(self._file, line)
+        elif self._now != before:
+            self._log.write_as(line)
         return succeed(None)
 
     def abandon(self) -> Deferred[None]:

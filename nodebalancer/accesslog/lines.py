@@ -29,8 +29,9 @@ connection that was served, and for all others nginx's 444, closed without a res
 
 CLOSED_WITHOUT_RESPONSE: Final = 444
 
-BEGUN_BYTES: Final = 200
-"""How much of a request that was not read to the end is repeated."""
+FIELD_BYTES_MAX: Final = 1000
+"""How much of a target or field is written: to escape one that is all foreign bytes takes 4 times its length, and time that
+everybody waits for."""
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _FIELDS = {
@@ -73,12 +74,12 @@ def json_line(entry: Entry) -> bytes:
 def _json_of_request(entry: Entry) -> str:
     version = '"1.0"' if entry.http10 else '"1.1"'
     return (
-        f',"status":{entry.status or "null"},"method":{_text(entry.method)},"target":{_text(entry.target)},'
+        f',"status":{entry.status or "null"},"method":{_text(entry.method[:FIELD_BYTES_MAX])},"target":{_text(entry.target[:FIELD_BYTES_MAX])},'
         f'"version":{version if entry.method else "null"},"host":{_text(_field(entry, "host"))},'
         f'"referer":{_text(_field(entry, "referer"))},"user_agent":{_text(_field(entry, "user_agent"))},'
-        f'"forwarded_for":{_text(b", ".join(entry.forwarded_for))},"request_id":{_text(entry.request_id)},'
+        f'"forwarded_for":{_text(entry.forwarded_for)},"request_id":{_text(entry.request_id)},'
         f'"answering":{_number(entry.answering)},"rule":{_text(entry.rule.encode("ascii"))},'
-        f'"begun":{_text(entry.begun[:BEGUN_BYTES])}'
+        f'"begun":{_text(entry.begun)}'
     )
 
 
@@ -91,8 +92,8 @@ FORMATS: Final[Mapping[LogFormat, Callable[[Entry], bytes]]] = {
 
 def _request(entry: Entry) -> str:
     if entry.method:
-        return f"{escaped(entry.method)} {escaped(entry.target)} HTTP/1.{0 if entry.http10 else 1}"
-    return escaped(entry.begun[:BEGUN_BYTES].partition(b"\r\n")[0]) or "-"
+        return f"{escaped(entry.method[:FIELD_BYTES_MAX])} {escaped(entry.target[:FIELD_BYTES_MAX])} HTTP/1.{0 if entry.http10 else 1}"
+    return escaped(entry.begun.partition(b"\r\n")[0]) or "-"
 
 
 def _field(entry: Entry, name: str) -> bytes:
@@ -101,9 +102,10 @@ def _field(entry: Entry, name: str) -> bytes:
     begin = lines.find(usual)
     if begin >= 0:
         begin += len(usual)
-        return lines[begin : lines.find(b"\r\n", begin)]
+        end = lines.find(b"\r\n", begin)
+        return lines[begin : min(end, begin + FIELD_BYTES_MAX)]
     found = pattern.search(lines)
-    return b"" if found is None else found[1]
+    return b"" if found is None else found[1][:FIELD_BYTES_MAX]
 
 
 def _seconds(seconds: float | None) -> str:

@@ -5,7 +5,9 @@ Rules:
 * The queue is bounded in bytes. When the file does not keep up, lines are lost and counted: never a request waits.
 * Python lets one thread run at a time, so the writer makes few lines at once, and lets go with every write.
 * The writer sleeps while there is nothing, and once woken waits for more before it begins.
+* Each file has a thread of its own, which ends with the last line for it: one that hangs hangs alone.
 * The thread begins with the first file: whoever forks before that has one thread only. It does not keep the process from ending.
+* What was lost is told in the reactor's thread, and by it if need be: the writer may be the one that hangs.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from twisted.logger import Logger
@@ -25,14 +28,24 @@ from nodebalancer.errors import LinesLostError
 
 log = Logger()
 
+Format = Callable[[Entry], bytes]
+"""Makes a line of an entry."""
+
+InReactor = Callable[[Callable[[], object]], object]
+"""Has its argument called in the reactor's thread (``IReactorFromThreads.callFromThread``)."""
+
+Told = Callable[[int, str], object]
+"""Hears how many lines were lost since it heard the last time, and why."""
+
 QUEUE_BYTES_MAX: Final = 8 << 20
 """What entries that are not written yet may take, about; at 400 bytes a line that is a second or so of the fastest traffic."""
 
 ENTRY_BYTES: Final = 500
-"""What an entry takes besides the fields of its request, about."""
+"""What an entry takes besides the bytes of its request, about."""
 
 BATCH: Final = 32
-"""Lines made at once: some tenths of a millisecond in which the hot path may have to wait for its turn."""
+BATCH_BYTES: Final = 16 << 10
+"""Lines and bytes made at once: some tenths of a millisecond in which the hot path may have to wait for its turn."""
 
 GATHER_SECONDS: Final = 0.05
 """How long the writer waits for more."""
@@ -47,102 +60,79 @@ CLOSE_SECONDS: Final = 2.0
 """How long the end of the process waits for the last lines."""
 
 
-class Outlet:
-    """Where lines go, and how they look.
-
-    Args:
-        file: Open; None: nowhere.
-        line: Makes a line of an entry.
-    """
-
-    __slots__ = ("file", "line")
-
-    def __init__(self, file: LogFile | None, line: Callable[[Entry], bytes]) -> None:
-        self.file = file
-        self.line = line
-
-
 class _Reopen:
     """In the queue: the file is to be opened anew here."""
 
 
-class AccessLog:
-    """The queue, and the thread that empties it.
+class Writer:
+    """A file, the queue before it, and the thread between them.
 
     Args:
-        in_reactor: Has its arguments called in the reactor's thread (``IReactorFromThreads.callFromThread``).
-        tell: Hears in the reactor's thread, now and then, how many lines were lost since, and why.
-        clock: Monotonic seconds, for how often that is.
+        file: Closed when all is written after ``finish``.
+        line: Makes the lines.
+        heard: Called in the writer's thread now and then while something is ``untold``.
+        in_reactor: See ``AccessLog``.
 
     Attributes:
-        on: Whether entries are wanted; asked before one is made.
-        lost: Lines that were lost, ever.
+        overflowed: Entries that found the queue full; ``unwritten``: lines that could not be written. ``told``: how many of
+            both the operator knows of.
+        reason: Why lines were lost last, or would be; empty: they were not, or that was told.
     """
 
-    def __init__(
-        self,
-        in_reactor: Callable[..., object] = lambda call, *args: call(*args),
-        tell: Callable[[int, str], object] = lambda count, reason: None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self.on = False
+    def __init__(self, file: LogFile, line: Format, heard: Callable[[], object], in_reactor: InReactor) -> None:
+        self._file = file
+        self._line = line
+        self._heard = heard
         self._in_reactor = in_reactor
-        self._tell = tell
-        self._clock = clock
-        self._queue: deque[Entry | Outlet | _Reopen] = deque()
+        self._queue: deque[Entry | Format | _Reopen] = deque()
         # Each is written by one thread only: what was put in, and what was taken out.
         self._put = self._taken = 0
-        self._overflowed = self._unwritten = 0
-        self._thread: threading.Thread | None = None
+        self.overflowed = self.unwritten = self.told = 0
+        self.reason = ""
         self._wake = threading.Event()
         self._idle = False
-        self._closing = False
-        self._outlet = Outlet(None, lambda entry: b"")
+        self._finishing = False
         self._look_at = 0.0
-        self._told = 0
-        self._quiet_until = clock()
-        self._reason = ""
+        self.thread = threading.Thread(target=self._run, name="access log", daemon=True)
+        self.thread.start()
 
     # What the reactor's thread calls.
 
-    def note(self, entry: Entry) -> None:
-        """Have a line written, some time; or count it as lost, if too many wait already."""
+    def note(self, entry: Entry) -> bool:
+        """Have a line written, some time; False: it is lost, since too many wait already."""
         if self._put - self._taken > QUEUE_BYTES_MAX:
-            self._overflowed += 1
-            return
-        self._put += ENTRY_BYTES + len(entry.lines)
+            self.overflowed += 1
+            return False
+        self._put += size_of(entry)
         self._queue.append(entry)
         if self._idle:
             self._wake.set()
+        return True
 
-    def lead_to(self, outlet: Outlet) -> None:
-        """What is noted from now on goes there, and what was before to where it was to go, which is then
-        closed if it is another file.
-        """
-        self.on = outlet.file is not None
-        self._queue.append(outlet)
-        if self._thread is None and self.on:
-            self._thread = threading.Thread(target=self._run, name="access log", daemon=True)
-            self._thread.start()
+    def order(self, item: Format | _Reopen) -> None:
+        """What is noted from now on looks so, or goes to a file that is opened anew."""
+        self._queue.append(item)
         self._wake.set()
 
-    def reopen(self) -> None:
-        """Open the file anew: it was moved away. What was noted before goes to the old one."""
-        self._queue.append(_Reopen())
+    def finish(self) -> None:
+        """Write what there is, and end."""
+        self._finishing = True
         self._wake.set()
-
-    def close(self) -> None:
-        """Write what there is, if that does not take long; then nothing more."""
-        self.on = False
-        self._closing = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(CLOSE_SECONDS)
 
     @property
     def lost(self) -> int:
-        """For the metric."""
-        return self._overflowed + self._unwritten
+        """Lines that were lost."""
+        return self.overflowed + self.unwritten
+
+    @property
+    def untold(self) -> bool:
+        """Whether the operator has to hear something."""
+        return bool(self.reason) or self.lost != self.told
+
+    @property
+    def waiting(self) -> int:
+        """Entries in the queue, about."""
+        return len(self._queue)
 
     # What the writer's thread does.
 
@@ -153,83 +143,173 @@ class AccessLog:
                     self._take()
                 except Exception:
                     # A fault of ours costs these lines, not all that would come.
-                    self._in_reactor(log.failure, "the access log has lost some lines", Failure())
-            elif self._closing:
+                    self._in_reactor(partial(log.failure, "the access log has lost some lines", Failure()))
+            elif self._finishing:
                 break
             else:
                 self._rest()
-        self._lead_to(Outlet(None, self._outlet.line))
+        self._file.close()
 
     def _rest(self) -> None:
         """Sleep until there is something, and then a little more."""
         self._idle = True
         # What was put in before this line was written may have woken nobody.
-        if not self._queue and not self._closing:
-            self._tell_losses()
-            untold = self.lost > self._told or self._reason
-            self._wake.wait(max(self._quiet_until - self._clock(), 0) if untold else None)
+        if not self._queue and not self._finishing:
+            self._wake.wait(QUIET_SECONDS if self.untold else None)
+            if self.untold:
+                self._heard()
         self._idle = False
         self._wake.clear()
-        if not self._closing:
+        if self._queue and not self._finishing:
             time.sleep(GATHER_SECONDS)
 
     def _take(self) -> None:
         """The next few of the queue, up to one that is no entry."""
         queue = self._queue
         lines: list[bytes] = []
-        size = 0
-        while queue and len(lines) < BATCH:
+        size = taken = 0
+        while queue and len(lines) < BATCH and size < BATCH_BYTES:
             item = queue.popleft()
             if isinstance(item, Entry):
-                lines.append(self._outlet.line(item))
-                size += ENTRY_BYTES + len(item.lines)
+                taken += size_of(item)
+                lines.append(self._line(item))
+                size += len(lines[-1])
                 continue
             self._write(lines)
             lines = []
-            if isinstance(item, Outlet):
-                self._lead_to(item)
-            else:
+            if isinstance(item, _Reopen):
                 self._reopen()
+            else:
+                self._line = item
         self._write(lines)
-        self._taken += size
-        self._tell_losses()
+        self._taken += taken
 
     def _write(self, lines: list[bytes]) -> None:
-        file = self._outlet.file
-        if not lines or file is None:
+        if not lines:
             return
-        if self._clock() >= self._look_at:
-            self._look_at = self._clock() + LOOK_SECONDS
-            if file.moved():
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            if self._file.moved():
                 self._reopen()
         try:
-            file.append(b"".join(lines))
+            self._file.append(b"".join(lines))
         except LinesLostError as e:
-            self._lose(e.count, e.reason)
-
-    def _lead_to(self, outlet: Outlet) -> None:
-        old, self._outlet = self._outlet, outlet
-        if old.file is not None and old.file is not outlet.file:
-            old.file.close()
+            self.unwritten += e.count
+            self.reason = e.reason
+            self._heard()
 
     def _reopen(self) -> None:
-        file = self._outlet.file
-        if file is None:
-            return
         try:
-            file.reopen()
+            self._file.reopen()
         except OSError as e:
-            self._lose(0, f"it cannot be opened again: {e.strerror}")
+            self.reason = f"it cannot be opened again: {e.strerror}"
+            self._heard()
 
-    def _lose(self, count: int, reason: str) -> None:
-        self._unwritten += count
-        self._reason = reason
+
+class AccessLog:
+    """Where entries go: a writer, or nowhere.
+
+    Args:
+        in_reactor: How the reactor's thread is reached.
+        tell: Hears of losses, in the reactor's thread, at most every ``QUIET_SECONDS``.
+        clock: Monotonic seconds, for how often that is.
+
+    Attributes:
+        on: Whether entries are wanted; asked before one is made.
+    """
+
+    def __init__(
+        self,
+        in_reactor: InReactor = lambda call: call(),
+        tell: Told = lambda count, reason: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.on = False
+        self._in_reactor = in_reactor
+        self._tell = tell
+        self._clock = clock
+        self._writer: Writer | None = None
+        self._before: list[Writer] = []
+        self._lost_before = 0
+        self._quiet_until = clock()
+
+    def note(self, entry: Entry) -> None:
+        """Have a line written, some time; or count it as lost, if too many wait already. Only while ``on``."""
+        if not self._writer.note(entry):  # type: ignore[union-attr] # there is one while on
+            self._tell_losses()
+
+    def lead_to(self, file: LogFile | None, line: Format) -> None:
+        """What is noted from now on goes to another file, None: nowhere; what was before to where it was to go.
+
+        Args:
+            file: Open; closed when it is left and all is written.
+            line: Makes lines of entries.
+        """
+        old, self._writer = self._writer, None
+        if old is not None:
+            old.finish()
+            self._before.append(old)
+        self.on = file is not None
+        if file is not None:
+            self._writer = Writer(file, line, self._heard, self._in_reactor)
+
+    def write_as(self, line: Format) -> None:
+        """What is noted from now on looks so, in the same file."""
+        if self._writer is not None:
+            self._writer.order(line)
+
+    def reopen(self) -> None:
+        """Open the file anew: it was moved away. What was noted before goes to the old one."""
+        if self._writer is not None:
+            self._writer.order(_Reopen())
+
+    def close(self) -> None:
+        """Write what there is, if that does not take long; then nothing more."""
+        self.on = False
+        until = self._clock() + CLOSE_SECONDS
+        writers = self._writers()
+        for writer in writers:
+            writer.finish()
+        for writer in writers:
+            writer.thread.join(max(until - self._clock(), 0))
+        hanging = [writer for writer in writers if writer.thread.is_alive()]
+        if hanging:
+            self._tell(sum(writer.waiting for writer in hanging), "the file hangs, and the process ends")
+
+    @property
+    def lost(self) -> int:
+        """Lines that were lost, ever."""
+        return self._lost_before + sum(writer.lost for writer in self._writers())
+
+    def _writers(self) -> list[Writer]:
+        """Those that still write, the newest last; what others have lost is remembered."""
+        for writer in tuple(self._before):
+            if not (writer.thread.is_alive() or writer.untold):
+                self._before.remove(writer)
+                self._lost_before += writer.lost
+        return self._before if self._writer is None else [*self._before, self._writer]
+
+    def _heard(self) -> None:
+        """In a writer's thread: there is something to tell."""
+        if self._clock() >= self._quiet_until:
+            self._in_reactor(self._tell_losses)
 
     def _tell_losses(self) -> None:
-        """In the reactor's thread: lines that were lost since the last time, or that they would be after a while."""
-        lost = self.lost
-        if (lost > self._told or self._reason) and self._clock() >= self._quiet_until:
+        """In the reactor's thread: what was lost since the last time, and why nothing new is opened."""
+        if self._clock() < self._quiet_until:
+            return
+        count, reason = 0, ""
+        for writer in self._writers():
+            lost = writer.lost
+            count += lost - writer.told
+            reason = writer.reason or reason
+            writer.told, writer.reason = lost, ""
+        if count or reason:
             self._quiet_until = self._clock() + QUIET_SECONDS
-            count, self._told = lost - self._told, lost
-            reason, self._reason = self._reason or "the file is too slow", ""
-            self._in_reactor(self._tell, count, reason)
+            self._tell(count, reason or "the file does not keep up")
+
+
+def size_of(entry: Entry) -> int:
+    """Memory that an entry takes, about; its target is in its lines too."""
+    return ENTRY_BYTES + 2 * len(entry.lines) + len(entry.forwarded_for) + len(entry.begun)

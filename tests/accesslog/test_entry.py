@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from nodebalancer.accesslog.entry import Entry
+from nodebalancer.accesslog.entry import KEPT_BYTES, Entry
+from nodebalancer.accesslog.writer import ENTRY_BYTES, size_of
 from nodebalancer.balancing.outcome import Outcome
 from nodebalancer.model import Protocol
 from nodebalancer.testing.balancers import NODES, MemoryBalancer
@@ -39,7 +40,7 @@ def test_a_request_that_was_served() -> None:
     )
     assert (one.node, one.failed_dials) == (lb.live.wanted.nodes["n1"], 0)
     assert (one.waiting, one.connecting, one.answering, one.total) == (0.5, 0.0, 0.25, 0.75)
-    assert (one.forwarded_for, one.request_id, one.rule, one.begun) == ((b"192.0.2.1",), b"abc", "", b"")
+    assert (one.forwarded_for, one.request_id, one.rule, one.begun) == (b"192.0.2.1", b"abc", "", b"")
     assert b"Referer: r\r\n" in one.lines
     assert one.bytes_out == len(client.received) > 0
     assert one.bytes_in > len(GET)
@@ -92,6 +93,18 @@ def test_a_refused_request_is_told_with_its_rule_and_what_it_began_with(
     assert (one.status, one.outcome, one.method, one.begun) == (status, outcome, b"", sent)
     assert rule in one.rule
     assert (one.node, one.waiting, one.connecting, one.answering) == (None, None, None, None)
+
+
+def test_little_is_kept_of_what_is_refused() -> None:
+    lb = http()
+    lb.client(b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n" + b"x" * 60000).close()
+    lb.client(b"GET /" + b"y" * 5000)
+    lb.client(GET[:-2] + b"X-Forwarded-For: " + b"192.0.2.1," * 500 + b"\r\n\r\n").close()
+    lb.advance(60)
+    refused, plain, unfinished = sorted(lb.access_log.entries, key=lambda one: one.status or 999)[::1]
+    assert max(map(size_of, lb.access_log.entries)) < ENTRY_BYTES + 3 * KEPT_BYTES
+    assert {len(one.begun) for one in (refused, plain, unfinished)} == {0, KEPT_BYTES}
+    assert max(len(one.forwarded_for) for one in lb.access_log.entries) == KEPT_BYTES
 
 
 def test_a_body_that_is_refused_has_its_request_and_the_rule() -> None:

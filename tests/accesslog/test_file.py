@@ -83,10 +83,17 @@ def test_a_full_disk_costs_the_lines_that_do_not_fit_and_tears_at_most_one(file:
     with at_most_ten_bytes(), pytest.raises(LinesLostError) as lost:
         file.append(b"jkl\n")
     assert lost.value.count == 1
-    path.write_bytes(b"")
     file.append(b"mno\n")
     file.append(b"pqr\n")
-    assert path.read_bytes() == b"\nmno\npqr\n"
+    assert path.read_bytes() == b"1234567\nab\nmno\npqr\n"
+
+
+def test_a_file_that_was_emptied_begins_with_a_line(file: LogFile, path: Path) -> None:
+    with at_most_ten_bytes(), pytest.raises(LinesLostError):
+        file.append(b"1234567\nabcdef\n")
+    path.write_bytes(b"")
+    file.append(b"mno\n")
+    assert path.read_bytes() == b"mno\n"
 
 
 def test_a_disk_that_is_full_at_the_end_of_a_line_tears_none(file: LogFile, path: Path) -> None:

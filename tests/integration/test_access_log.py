@@ -185,3 +185,12 @@ def test_check_and_start_tell_where_the_file_cannot_be_made(tmp_path: Path) -> N
         assert done.returncode == 1
         assert "[service] access_log = /nowhere/access.log: there is no directory /nowhere" in done.stderr
         assert "a.ini:2:" in done.stderr
+
+
+def test_a_daemon_has_no_standard_output(tmp_path: Path) -> None:
+    ini = tmp_path / "a.ini"
+    ini.write_text(INI.format(log="-", format="json", web=free_port(), tcp=free_port(), node=1))
+    done = run_twistd(tmp_path, "--pidfile=a.pid", "nodebalancer", "--config", str(ini))
+    assert done.returncode == 1
+    assert "[service] access_log = -: a daemon has no standard output" in done.stderr
+    assert not (tmp_path / "a.pid").exists()

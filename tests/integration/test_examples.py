@@ -26,13 +26,18 @@ pytestmark = pytest.mark.integration
 NOT_RUN = {
     r"make demo": "integration/test_demo.py runs it",
     r"make \w+.*": "we are in the middle of it, or it takes minutes",
-    r"apt-get .*|systemd-sysusers|cp etc/.*|certbot .*": "changes the machine",
-    r"ch(own|grp) .*|install .*-o .*": "needs root; integration/test_privileges.py gives rights up for real",
-    r"python3 -m venv .*|\S+/pip install .*": "takes a minute; integration/test_wheel.py does it",
-    r"systemctl (daemon-reload|status .*|.* && .*)|journalctl .*": "needs systemd; integration/test_upgrade.py plays its part",
+    r"apt-get .*|systemd-sysusers|cp etc/.*|install -D .*|certbot .*": "changes the machine",
+    r"ch(own|grp) .*|install .*-[go] .*": "needs root; integration/test_privileges.py gives rights up for real",
+    r"/usr/bin/python3 -m venv .*|\S+/pip (install|show) .*": "takes a minute; integration/test_wheel.py does it",
+    r"systemctl (daemon-reload|(status|restart|stop|start|enable) \w+|reload prometheus)|journalctl .*": "needs systemd; integration/test_upgrade.py plays its part",
     r"twistd .*--uid=.*": "needs root; integration/test_privileges.py runs it",
-    r"kill -USR1 .*": "integration/test_logrotate.py does it",
-    r"rsync .*": "needs two machines; proof/test_ha.py has them",
+    r"pkill -(HUP|USR1) .*": "integration/test_logrotate.py does it, and test_reload.py",
+    r"git .*": "would make this clone another",
+    r"curl \S* ?\S+ \| grep nodebalancer_build_info": "control/metrics/test_follower.py reads it",
+    r"rsync .*|while sleep .*|keepalived .*|ip -br .*|systemctl kill .*": "needs two machines; proof/test_ha.py has them",
+    r"editor .*|promtool check config .*": "is about the reader's own file",
+    r"ssh -J .* reload|ssh .* && rsync .*": "needs two machines; docs/getting-started.rst has the shell reload",
+    r"openssl s_client .*": "asks a host that is the reader's",
     r"goaccess .*": "integration/test_access_log.py has it read our lines",
 }
 """Commands (as regular expressions for the whole of them), and why nobody runs them here."""
@@ -100,8 +105,9 @@ def getting_started(stage: Stage) -> None:
     stage.inwards |= {"port = 80": f"port = {plain}", "port = 443": f"port = {secure}"}
     stage.outwards |= {f"127.0.0.1:{plain}": "0.0.0.0:80", f"127.0.0.2:{plain}": "[::]:80"}
     stage.outwards |= {f"127.0.0.1:{secure}": "0.0.0.0:443", f"127.0.0.2:{secure}": "[::]:443"}
-    stage.outwards |= {f"www.example.org:{secure}": "www.example.org"}
+    stage.outwards |= {f"www.example.org:{secure}": "www.example.org", f"port {secure}": "port 443"}
     stage.port(9100)
+    way_in(stage)
     letsencrypt = stage.directory / "letsencrypt"
     stage.instead("/etc/letsencrypt", str(letsencrypt))
     authority = as_certbot(letsencrypt, "www.example.org")
@@ -110,6 +116,17 @@ def getting_started(stage: Stage) -> None:
         curlrc.write(f"connect-to = www.example.org:80:127.0.0.1:{plain}\n")
         curlrc.write(f"connect-to = www.example.org:443:127.0.0.1:{secure}\n")
     first_steps(stage)
+
+
+def way_in(stage: Stage) -> None:
+    """A key that may log in, and an ssh that uses it for the shell."""
+    key, config = stage.directory / "key", stage.directory / "ssh_config"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (stage.etc / "authorized_keys").write_bytes(key.with_suffix(".pub").read_bytes())
+    options = {"Port": stage.port(2222), "User": "anybody", "IdentityFile": key, "HostName": "127.0.0.1"}
+    options |= {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null", "LogLevel": "ERROR"}
+    config.write_text("Host lb 127.0.0.1\n" + "".join(f"{name} {value}\n" for name, value in options.items()))
+    stage.inwards |= {f"ssh {typed}": f"ssh -F {config} {typed}" for typed in ("lb", "-T lb", "-p")}
 
 
 def as_certbot(directory: Path, name: str) -> Path:
@@ -140,14 +157,18 @@ app-2 = 192.168.1.11:8080
 
 
 WATCHED = """\
+[service]
+access_log = /var/log/nodebalancer/access.log
+[metrics]
+listen = 127.0.0.1:9100
 [manhole]
-listen = 127.0.0.1:{shell}
+listen = 127.0.0.1:2222
 authorized_keys = /etc/nodebalancer/authorized_keys
 [nodebalancer www]
 listen = 127.0.0.1
-[config www/plain]
-port = {port}
-[nodes www/plain]
+[config {config}]
+port = 22080
+[nodes {config}]
 app-1 = 127.0.0.1:{one}
 app-2 = 127.0.0.1:{two}
 app-3 = 127.0.0.1:{gone}
@@ -168,25 +189,21 @@ def operations(stage: Stage) -> None:
     stage.write("next.ini", OPERATED.replace("port = 80", "port = 8080").replace("app-2 = 192.168.1.11:8080\n", ""))
 
 
-def manhole(stage: Stage) -> None:
+def manhole(stage: Stage, config: str = "www/plain") -> None:
     """Three nodes, of which one is not there, and a key that may log in."""
-    key = stage.directory / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
-    (stage.etc / "authorized_keys").write_bytes(key.with_suffix(".pub").read_bytes())
+    way_in(stage)
     (one, first), (other, second) = (nginx(stage.directory, "return 204;", name=f"app-{n}.nginx") for n in (1, 2))
     stage.programs.enter_context(one)
     stage.programs.enter_context(other)
-    shell, nodes = free_port(), {"one": first, "two": second, "gone": free_port()}
-    stage.write("running.ini", WATCHED.format(shell=shell, port=stage.port(22080), **nodes))
-    stage.type("twistd -n nodebalancer --config running.ini")
+    stage.port(9100)
+    stage.port(22080)
+    nodes = {"one": first, "two": second, "gone": free_port()}
+    file = "/etc/nodebalancer/nodebalancer.ini"
+    stage.write(file, WATCHED.format(config=config, **nodes))
+    stage.type(f"twistd -n nodebalancer --config {file}")
     balancer, _ = stage.jobs[1]
     for seen in ("app-1 is UP", "app-2 is UP", "app-3 is DOWN"):
         wait_until(lambda seen=seen: seen in balancer.output, seen)  # type: ignore[misc]
-    options = {"Port": shell, "User": "anybody", "IdentityFile": key, "HostName": "127.0.0.1", "LogLevel": "ERROR"}
-    options |= {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null"}
-    config = stage.directory / "ssh_config"
-    config.write_text("Host lb\n" + "".join(f"{name} {value}\n" for name, value in options.items()))
-    stage.inwards["ssh lb"] = f"ssh -F {config} lb"
 
 
 def metrics(stage: Stage) -> None:
@@ -210,13 +227,21 @@ def tls(stage: Stage) -> None:
     stage.environment["RENEWED_LINEAGE"] = str(stage.directory / "letsencrypt/live/www.example.org")
 
 
+def man_page(stage: Stage) -> None:
+    """What somebody does day by day who knows the rest."""
+    manhole(stage, "www/web")
+    stage.write("next.ini", (stage.etc / "nodebalancer.ini").read_text())
+
+
 STAGES: dict[str, Callable[[Stage], None]] = {
     "README.rst": first_steps,
     "docs/getting-started.rst": getting_started,
     "docs/manhole.rst": manhole,
     "docs/metrics.rst": metrics,
+    "docs/nodebalancer.8.rst": man_page,
     "docs/operations.rst": operations,
     "docs/tls.rst": tls,
+    "docs/troubleshooting.rst": manhole,
 }
 """What has to be there before the commands of a page; other pages begin in an empty directory."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nodebalancer.testing.nodes import Program, free_port, run, twistd_command, twistd_environment
+from nodebalancer.testing.nodes import Program, free_port, in_own_state, run, twistd_command, twistd_environment
 from nodebalancer.testing.without_ipv6 import SOCKET_CALL
 
 pytestmark = [
@@ -20,10 +20,11 @@ pytestmark = [
 def command(directory: Path, listen: str, port: int) -> list[str]:
     """Ourselves on such a host."""
     file = directory / "nodebalancer.ini"
-    file.write_text(
+    ini = (
         f"[nodebalancer www]\nlisten = {listen}\nmax_connections = 100\n"
         f"[config www/web]\nport = {port}\n[nodes www/web]\na = 127.0.0.1:9\n"
     )
+    file.write_text(in_own_state(directory, ini))
     twistd = twistd_command("-n", "--pidfile=", "nodebalancer", "--config", str(file))
     return [sys.executable, "-m", "nodebalancer.testing.without_ipv6", *twistd]
 

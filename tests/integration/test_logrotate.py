@@ -40,7 +40,8 @@ class Rotation:
         user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
         for there, here in (
             ("/var/log/nodebalancer", str(self.logs)),
-            ("/run/nodebalancer.pid", str(self.pidfile)),
+            ("/run/nodebalancer/nodebalancer.pid", str(self.pidfile)),
+            ("-u nodebalancer", f"-u {user}"),
             ("su nodebalancer nodebalancer", f"su {user} {group}"),
         ):
             assert there in text
@@ -93,6 +94,18 @@ def test_under_systemd_the_unit_gets_the_signal_once_for_all_files(tmp_path: Pat
     assert rotation.asked.read_text() == "kill -s USR1 nodebalancer\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_pid_file_that_was_left_behind_hits_nobody_else(tmp_path: Path) -> None:
+    rotation = Rotation(tmp_path)
+    (rotation.logs / "service.log").write_text("a line\n")
+    with subprocess.Popen(["sleep", "60"], user="nobody") as other:
+        rotation.pidfile.write_text(str(other.pid))
+        rotation.run("--force")
+        assert other.poll() is None
+        other.kill()
+    assert rotation.asked.read_text() == "kill -s USR1 nodebalancer\n"
+
+
 def test_no_line_is_lost_while_the_log_is_rotated(tmp_path: Path) -> None:
     """Reloads write a line each as fast as they can be asked for, while logrotate takes one file after the other away."""
     rotation = Rotation(tmp_path)
@@ -108,7 +121,7 @@ def test_no_line_is_lost_while_the_log_is_rotated(tmp_path: Path) -> None:
         def rotate() -> None:
             for _ in range(3):
                 rotation.run("--force")
-                wait_until(lambda: "SIGUSR1: logs were opened anew" in log.read_text(), "the new file")
+                wait_until(lambda: "SIGUSR1: logs are opened anew" in log.read_text(), "the new file")
             rotated.set()
 
         thread = threading.Thread(target=rotate)

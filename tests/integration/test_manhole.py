@@ -116,6 +116,8 @@ def test_changes_are_live_at_once_written_into_the_file_and_in_the_log(site: Sit
     assert re.search(r"^www/web/app-1 +accept +49  UP ", said, re.MULTILINE)
     assert re.search(r" www/web/app-1 +UP +Unknown +1 ", site.ssh("events")[1])
     assert f'from {LOOPBACK} runs "drain www/web/app-1 --wait 30"' in site.program.output
+    assert "the manhole listens on" in site.program.output
+    assert "starting on" not in site.program.output  # which Twisted says of it
     assert f'(anna@example) from {LOOPBACK} types "accept(\\x22www/web/app-1\\x22)"' in site.program.output
     assert stat.S_IMODE((site.directory / "state/manhole.key").stat().st_mode) == 0o600
 

@@ -128,6 +128,48 @@ one = 127.0.0.1:{one}
 """
 
 
+CHANGING = """\
+[nodebalancer www]
+listen = {listen}
+
+[config www/web]
+port = {port}
+protocol = {protocol}
+check = none
+
+[nodes www/web]
+one = 127.0.0.1:{one}
+"""
+
+
+def test_no_reload_loses_a_port_that_could_not_be_bound_again(open_directory: Path) -> None:
+    def reload(program: Program, **values: object) -> str:
+        ini = CHANGING.format(**{"listen": LOOPBACK, "port": 81, "protocol": "tcp", "one": node, **values})
+        (open_directory / "balancer.ini").write_text(ini)
+        before = len(program.output)
+        program.send(signal.SIGHUP)
+        wait_until(lambda: "SIGHUP: " in program.output[before:], "the reload")
+        return program.output[before:]
+
+    with own_network({"net.ipv4.ip_unprivileged_port_start": "1024"}):
+        one, node = nginx(open_directory, "location / { return 200 served; }", port=free_port())
+        high = CHANGING.format(listen="0.0.0.0", port=8081, protocol="http", one=node).replace("www", "other")
+        low = CHANGING.format(listen=LOOPBACK, port=81, protocol="tcp", one=node)
+        with one, balancer(open_directory, low + high, [81], "--uid=nobody", "--gid=nogroup") as program:
+            wait_until(lambda: "listening on" in program.output, "the start")
+            assert "SIGHUP: reloaded" in reload(program, protocol="http")
+            assert curl(f"http://{LOOPBACK}:81/") == "served"
+            told = reload(program, listen="0.0.0.0")
+            assert "cannot listen on 0.0.0.0:81: ports below 1024 need the right" in told
+            assert "nothing was changed, what ran goes on" in told
+            assert curl(f"http://{LOOPBACK}:81/") == "served"
+            # Above 1024 a wildcard that root has bound makes way.
+            assert "SIGHUP: reloaded" in reload(program, listen="0.0.0.0", port=8081)
+            assert "SIGHUP: reloaded" in reload(program, port=8081)
+            assert curl(f"http://{LOOPBACK}:8081/") == "served"
+            assert program.stop() == 0
+
+
 def test_what_was_bound_and_read_as_root_stays_and_what_a_reload_cannot_do_is_told(open_directory: Path) -> None:
     made = trustme.CA().issue_cert("www.example")
     made.private_key_pem.write_to_path(str(open_directory / "www.key"))

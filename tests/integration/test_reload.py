@@ -5,7 +5,9 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -123,6 +125,61 @@ def test_a_port_is_left_for_another_and_who_is_here_goes_on(site: Site) -> None:
     assert finish(before).startswith(b"HTTP/1.1 200")
 
 
+CHANGING = """\
+[nodebalancer www]
+listen = {listen}
+
+[config www/web]
+port = {port}
+protocol = {protocol}
+check = none
+
+[nodes www/web]
+node = 127.0.0.1:{node}
+"""
+
+
+class Asking:
+    """A client that has connected, and asks when it is told to."""
+
+    def __init__(self, port: int, host: str = LOOPBACK) -> None:
+        self.socket = socket.create_connection((host, port), HANG_SECONDS)
+
+    def is_served(self) -> bool:
+        self.socket.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = b""
+        while data := self.socket.recv(4096):
+            answer += data
+        self.socket.close()
+        return answer.endswith(b"served")
+
+
+def test_who_has_connected_and_asks_only_after_the_port_was_left_is_served(site: Site) -> None:
+    port, other = free_port(), free_port()
+    ini = partial(CHANGING.format, listen=LOOPBACK, protocol="http", node=site.node_port)
+    assert "SIGHUP: reloaded" in site.reload(ini(port=port))
+    clients = [Asking(port) for _ in range(40)]
+    time.sleep(0.3)
+    assert "SIGHUP: reloaded" in site.reload(ini(port=other))
+    assert [client.is_served() for client in clients] == [True] * 40
+    wait_until(lambda: not answers(port), "the end of the last call")
+    assert Asking(other).is_served()
+
+
+def test_a_reload_that_is_refused_for_the_sake_of_a_wildcard_costs_nobody_anything(site: Site) -> None:
+    """Another program has an address of the port that is now wanted everywhere."""
+    with socket.create_server((LOOPBACK, 0)) as other:
+        port = other.getsockname()[1]
+        ini = partial(CHANGING.format, protocol="http", port=port, node=site.node_port)
+        assert "SIGHUP: reloaded" in site.reload(ini(listen="127.0.0.2"))
+        clients = [Asking(port, "127.0.0.2") for _ in range(40)]
+        told = site.reload(ini(listen="0.0.0.0"))
+        assert f"cannot listen on 0.0.0.0:{port}: already in use by another program" in told
+        assert "nothing was changed, what ran goes on" in told
+        assert [client.is_served() for client in clients] == [True] * 40
+        assert Asking(port, "127.0.0.2").is_served()
+
+
 def test_a_bad_file_changes_nothing_and_all_problems_are_told_with_their_lines(site: Site) -> None:
     file = site.directory / "balancer.ini"
     told = site.reload(site.ini(port=0, node="none"))
@@ -151,12 +208,14 @@ def test_a_key_that_is_gone_leaves_what_is_served_and_is_told_at_each_reload(sit
 
 def test_a_plan_tells_what_the_next_reload_would_change(site: Site) -> None:
     assert "SIGHUP: reloaded" in site.reload(site.ini())
-    (site.directory / "next.ini").write_text(
-        f"{site.ini()}other = 127.0.0.1:9\n[service]\nstate_dir = {site.directory}\n"
-    )
-    done = run_twistd(site.directory, "nodebalancer", "--plan", "--config", "next.ini")
+    wanted = f"{site.ini()}other = 127.0.0.1:9\n[service]\nstate_dir = {site.directory}\n"
+    for name in ("balancer.ini", "next.ini"):
+        (site.directory / name).write_text(wanted)
+    done = run_twistd(site.directory, "nodebalancer", "--plan", "--config", "balancer.ini")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[1:] == ["  [nodes www/secure] other is added: 127.0.0.1:9"]
+    done = run_twistd(site.directory, "nodebalancer", "--plan", "--config", "next.ini")
+    assert done.stdout.splitlines()[0].endswith(f" and was made from {site.directory}/balancer.ini:")
 
 
 def test_a_file_that_is_broken_at_boot_gives_way_to_what_ran_last(site: Site) -> None:

@@ -157,7 +157,7 @@ def test_a_moved_file_is_left_with_sigusr1_and_a_file_is_never_rotated_by_us(tmp
         assert file.stat().st_size > 2_000_000
         file.rename(tmp_path / "service.log.old")
         program.send(signal.SIGUSR1)
-        wait_until(lambda: file.exists() and "SIGUSR1: logs were opened anew" in file.read_text(), "the new file")
+        wait_until(lambda: file.exists() and "SIGUSR1: logs are opened anew" in file.read_text(), "the new file")
         assert program.stop() == 0
     assert "SIGTERM: stopping" in file.read_text()
     assert "SIGTERM" not in (tmp_path / "service.log.old").read_text()

@@ -12,11 +12,14 @@ import pytest
 from nodebalancer.testing.namespaces import available, own_network
 from nodebalancer.testing.nodes import (
     LOOPBACK,
+    Program,
     answers,
     free_port,
+    in_own_state,
     run,
     run_twistd,
     twistd_command,
+    twistd_environment,
     wait_until,
 )
 
@@ -42,7 +45,7 @@ app = 127.0.0.1:9
 
 def settings(directory: Path, **ports: int) -> str:
     file = directory / "nodebalancer.ini"
-    file.write_text(INI.format(**ports))
+    file.write_text(in_own_state(directory, INI.format(**ports)))
     return file.name
 
 
@@ -71,6 +74,16 @@ def test_a_taken_port_is_told_at_the_terminal_in_the_foreground_and_as_a_daemon(
     assert "Traceback" not in done.stdout + done.stderr
     assert nothing_left(tmp_path)
     assert not answers(first)
+
+
+def test_in_the_foreground_each_reason_is_read_once(tmp_path: Path, taken: int) -> None:
+    """By whoever has the log and standard error in one place: a terminal, the journal."""
+    argv = twistd_command(
+        "-n", "--pidfile=", "nodebalancer", "--config", settings(tmp_path, first=free_port(), second=taken)
+    )
+    with Program(argv, tmp_path, "balancer", (), twistd_environment()) as program:
+        assert program.wait() == 1
+        assert program.output.count(f"cannot listen on {LOOPBACK}:{taken}") == 1
 
 
 def test_a_daemon_that_cannot_start_says_why_in_its_log_too(tmp_path: Path, taken: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from nodebalancer.testing.nodes import (
     balancer,
     ended,
     free_port,
+    in_own_state,
+    nginx,
     run_twistd,
     wait_until,
 )
@@ -101,6 +104,37 @@ def test_an_open_connection_goes_on_until_it_has_finished(talk: Conversation) ->
     assert talk.program.wait() == 0
 
 
+HTTP = """\
+[nodebalancer www]
+listen = 127.0.0.1
+
+[config www/web]
+port = {port}
+check = none
+
+[nodes www/web]
+node = 127.0.0.1:{node}
+"""
+
+
+def test_who_has_connected_and_asks_only_after_the_signal_is_served(tmp_path: Path) -> None:
+    """The kernel holds back clients that have not spoken, and would reset them with the listener."""
+    node, node_port = nginx(tmp_path, "location / { return 200 served; }")
+    port = free_port()
+    with node, balancer(tmp_path, HTTP.format(port=port, node=node_port), [port]) as program:
+        clients = [socket.create_connection((LOOPBACK, port), HANG_SECONDS) for _ in range(40)]
+        time.sleep(0.3)
+        program.send(signal.SIGTERM)
+        wait_until(lambda: "not listening any more" in program.output, "the stop")
+        time.sleep(0.1)
+        for client in clients:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        for client in clients:
+            with client, client.makefile("rb") as answer:
+                assert answer.read().endswith(b"served")
+        assert program.wait() == 0
+
+
 def test_a_second_signal_resets_what_is_left_and_exits_0(talk: Conversation) -> None:
     talk.program.send(signal.SIGINT)
     stops_listening(talk.program, talk.port)
@@ -136,7 +170,7 @@ def test_sigusr1_in_the_foreground_costs_nobody_a_connection(tmp_path: Path) -> 
     """Without a log file there is nothing to open anew, and the service goes on."""
     talk = Conversation(tmp_path)
     talk.program.send(signal.SIGUSR1)
-    wait_until(lambda: "SIGUSR1: logs were opened anew" in talk.program.output, "the answer to SIGUSR1")
+    wait_until(lambda: "SIGUSR1: logs are opened anew" in talk.program.output, "the answer to SIGUSR1")
     talk.say(b"still here")
     talk.close()
 
@@ -163,7 +197,7 @@ def end_daemon(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("end_daemon")
 def test_a_daemon_has_a_pidfile_while_it_runs(tmp_path: Path) -> None:
     port = free_port()
-    (tmp_path / "nodebalancer.ini").write_text(INI.format(port=port, node=9, grace=30))
+    (tmp_path / "nodebalancer.ini").write_text(in_own_state(tmp_path, INI.format(port=port, node=9, grace=30)))
     done = run_twistd(tmp_path, "--logfile=balancer.log", "nodebalancer", "--config", "nodebalancer.ini")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     pidfile = tmp_path / "twistd.pid"
