@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IPullProducer, IReactorTime
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPullProducer, IReactorTime
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -26,7 +26,8 @@ from nodebalancer.errors import MessageError
 from nodebalancer.wire.http1.head import RequestHead, parse_request
 
 CONNECTIONS_MAX: Final = 20
-"""At once; who comes above that is closed."""
+"""At once; whoever comes above that takes the place of the oldest of those that have not asked yet, else of the oldest: nobody
+can keep others from ``/health`` by being there."""
 
 HEAD_SECONDS: Final = 10
 ANSWER_SECONDS: Final = 60
@@ -60,7 +61,7 @@ class Endpoint(Factory):
 
     Attributes:
         stopping: Whether ``/health`` says that we are.
-        visitors: Whose connections are open.
+        visitors: Whose connections are open, the oldest first.
     """
 
     noisy = False
@@ -69,11 +70,15 @@ class Endpoint(Factory):
         self.clock = clock
         self.renderer = renderer
         self.stopping = False
-        self.visitors: set[Visitor] = set()
+        self.visitors: dict[Visitor, None] = {}
 
-    def buildProtocol(self, addr: Any) -> Visitor | None:
-        """For a client, unless there are too many."""
-        return Visitor(self) if len(self.visitors) < CONNECTIONS_MAX else None
+    def buildProtocol(self, addr: Any) -> Visitor:
+        """For a client; another one may have to make way."""
+        if len(self.visitors) >= CONNECTIONS_MAX:
+            oldest = next((visitor for visitor in self.visitors if not visitor.asked), next(iter(self.visitors)))
+            del self.visitors[oldest]
+            oldest.transport.abortConnection()
+        return Visitor(self)
 
     def close(self) -> None:
         """Send everybody away."""
@@ -81,46 +86,61 @@ class Endpoint(Factory):
             visitor.transport.abortConnection()
 
 
+@implementer(IHalfCloseableProtocol)
 class Visitor(Protocol):
-    """One client: a request, its answer, the end."""
+    """One client: a request, its answer, the end.
+
+    Attributes:
+        asked: Whether its request is whole, or refused.
+    """
 
     transport: Any  # a twisted.internet.tcp.Server
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._buffer = b""
-        self._asked = False
+        self.asked = False
         self._rendering: Deferred[list[bytes]] | None = None
+        self._finished = False
         self._deadline: Any = None
 
     # IProtocol
 
     def connectionMade(self) -> None:
-        self._endpoint.visitors.add(self)
+        self._endpoint.visitors[self] = None
         self._deadline = self._endpoint.clock.callLater(HEAD_SECONDS, self._time_over)
 
     def dataReceived(self, data: bytes) -> None:
         """A part of the request; what follows its head is of no account."""
-        if self._asked:
+        if self.asked:
             return
         seen, self._buffer = len(self._buffer), self._buffer + data
         try:
             head = parse_request(self._buffer, seen)
         except MessageError as e:
-            self._asked = True
+            self.asked = True
             self._refuse(e.status)
             return
         if head is not None:
-            self._asked = True
+            self.asked = True
             self._deadline.reset(ANSWER_SECONDS)
             self._answer(head)
 
     def connectionLost(self, reason: Failure | None = None) -> None:
-        self._endpoint.visitors.discard(self)
+        self._endpoint.visitors.pop(self, None)
         if self._deadline.active():
             self._deadline.cancel()
         if self._rendering is not None:
             self._rendering.cancel()
+
+    def readConnectionLost(self) -> None:
+        """The client says no more; one that has asked still gets its answer."""
+        if self._finished or not self.asked:
+            self.transport.loseConnection()
+        self._finished = True
+
+    def writeConnectionLost(self) -> None:
+        """All was said."""
 
     # Answers.
 
@@ -172,7 +192,11 @@ class Visitor(Protocol):
 
     def _written(self) -> None:
         """The client has to close: were we to do it with unread input, the answer could be lost on its way."""
-        self.transport.loseWriteConnection()
+        if self._finished:
+            self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+        self._finished = True
         self._deadline.reset(PARTING_SECONDS)
 
     def _time_over(self) -> None:

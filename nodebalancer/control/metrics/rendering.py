@@ -6,6 +6,7 @@ interpreter for milliseconds whenever the event loop has called the system.
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -52,13 +53,27 @@ class Format:
     encode: Encode = attrs.field(eq=False)
 
 
+KINDS: Final = frozenset(
+    choose_encoder(f"{kind}{version}{escaping}")[1]
+    for kind in ("text/plain", "application/openmetrics-text")
+    for version in ("", ";version=0.0.1", ";version=0.0.4", ";version=1.0.0")
+    for escaping in ("", *(f";escaping={how}" for how in ("allow-utf-8", "underscores", "dots", "values")))
+)
+"""What Prometheus, of any version, may ask for."""
+
+GZIP_REFUSED: Final = re.compile(r"\bgzip\s*;\s*q=0(?:\.0*)?\s*(?:,|$)", re.IGNORECASE)
+
+
 def format_for(accept: str, accept_encoding: str) -> Format:
     """What a client that sent these fields gets; whatever they say, it gets something."""
     try:
         encode, kind = choose_encoder(accept)
     except (ValueError, TypeError):  # from a version that is none
         encode, kind = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
-    return Format(kind, gzip_accepted(accept_encoding), encode)
+    if kind not in KINDS:
+        # The library repeats whatever version it is asked for; each would be a text of its own.
+        encode, kind = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    return Format(kind, gzip_accepted(accept_encoding) and not GZIP_REFUSED.search(accept_encoding), encode)
 
 
 @attrs.define(eq=False)

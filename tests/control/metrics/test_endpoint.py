@@ -46,7 +46,6 @@ class World:
 
     def connect(self) -> tuple[Visitor, Line]:
         visitor = self.endpoint.buildProtocol(None)
-        assert visitor is not None
         line = Line()
         visitor.makeConnection(line)
         return visitor, line
@@ -190,13 +189,45 @@ def test_who_leaves_while_metrics_are_made_ends_that(world: World) -> None:
     assert line.value() == b""
 
 
-def test_there_is_room_for_so_many_and_no_more(world: World) -> None:
+def test_there_is_room_for_so_many_and_the_oldest_that_has_not_asked_makes_way(world: World) -> None:
     visitors = [world.connect() for _ in range(CONNECTIONS_MAX)]
-    assert world.endpoint.buildProtocol(None) is None
-    visitors[0][0].connectionLost()
+    visitors[0][0].dataReceived(request())
     visitors.append(world.connect())
+    visitors.append(world.connect())
+    assert [number for number, (_, line) in enumerate(visitors) if line.disconnected] == [1, 2]
+    for visitor, line in visitors[3:]:
+        visitor.dataReceived(request())
+        assert not line.disconnected
+    world.connect()
+    assert visitors[0][1].disconnected
+    for visitor, line in visitors:
+        if line.disconnected:
+            visitor.connectionLost()
     world.endpoint.close()
-    assert [line.disconnected for _, line in visitors] == [False] + [True] * CONNECTIONS_MAX
+    assert all(line.disconnected for _, line in visitors)
+
+
+def test_who_has_asked_and_says_no_more_gets_the_answer(world: World) -> None:
+    visitor, line = world.connect()
+    visitor.dataReceived(request())
+    visitor.readConnectionLost()
+    assert not line.disconnecting
+    line.take()
+    visitor.writeConnectionLost()
+    assert line.value().endswith(b"\r\n\r\nok\n")
+    assert line.disconnecting
+    visitor.connectionLost()
+
+
+@pytest.mark.parametrize("said", [b"", request()])
+def test_who_says_no_more_before_asking_or_after_the_answer_is_closed(world: World, said: bytes) -> None:
+    visitor, line = world.connect()
+    if said:
+        visitor.dataReceived(said)
+        line.take()
+    visitor.readConnectionLost()
+    assert line.disconnecting
+    visitor.connectionLost()
 
 
 def test_a_fault_of_ours_is_a_500(logged_errors: Any) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from nodebalancer.control.metrics.rendering import SLICE_SAMPLES, Format, Renderer, format_for, slices
+from nodebalancer.control.metrics.rendering import KINDS, SLICE_SAMPLES, Format, Renderer, format_for, slices
 from nodebalancer.model import Protocol
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"
@@ -186,3 +186,24 @@ def test_a_fault_of_ours_is_told_once_and_the_next_text_is_whole(logged_errors: 
     whole = results(renderer.render(PLAIN))
     clock.turn(10)
     assert whole == [list(filter(None, slices(fixed.pieces(SLICE_SAMPLES), PLAIN)))]
+
+
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text;version=9.9", "text/plain;version=1.0.0;escaping=odd"]
+)
+def test_a_version_that_nobody_knows_makes_no_text_of_its_own(accept: str) -> None:
+    assert format_for(accept, "").kind in {format_for(known, "").kind for known in ("", OPENMETRICS)} | KINDS
+
+
+@pytest.mark.parametrize(
+    ("accepted", "zipped"),
+    [
+        ("gzip", True),
+        ("gzip;q=0.1", True),
+        ("gzip;q=0", False),
+        ("br, GZIP ; q=0.000, x", False),
+        ("gzip;q=0, gzip", False),
+    ],
+)
+def test_who_wants_no_gzip_gets_none(accepted: str, zipped: bool) -> None:
+    assert format_for("", accepted).gzip is zipped
