@@ -30,6 +30,15 @@ def test_every_outcome_is_in_the_table_of_who_sees_what() -> None:
     assert told == {outcome.word for outcome in Outcome}
 
 
+def test_every_word_of_trouble_is_in_the_page_for_it() -> None:
+    text = (ROOT / "docs/troubleshooting.rst").read_text()
+    code = "".join(path.read_text() for path in (ROOT / "nodebalancer/proxy/http").glob("*.py"))
+    errors = set(re.findall(r'answer_client\(.*"(\w+)"\)', code))
+    assert len(errors) > 4
+    assert [word for word in sorted(errors) if f"``{word}``" not in text] == []
+    assert [one.word for one in Outcome if one is not Outcome.SERVED and f"``{one.word}``" not in text] == []
+
+
 def test_every_state_is_described_with_all_that_can_happen_in_it() -> None:
     text = extension().states_text()
     sections = dict(re.findall(r"^\*\*(.+?)\*\*: .+\n\n((?:\* .+\n)+)", text, re.MULTILINE))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nodebalancer.control.manhole.verbs import VERBS
 from nodebalancer.process.tap import DEFAULT_CONFIG, Options
 from nodebalancer.settings.sections import SORTS
 
@@ -46,6 +47,8 @@ def test_it_has_the_sections_that_people_look_for(read: str) -> None:
         "OPTIONS",
         "SIGNALS",
         "EXIT STATUS",
+        "THE SHELL",
+        "EXAMPLES",
         "FILES",
         "THE SETTINGS",
         "SEE ALSO",
@@ -56,6 +59,11 @@ def test_it_has_the_sections_that_people_look_for(read: str) -> None:
 def test_its_overview_names_every_section_of_the_settings(read: str) -> None:
     missing = [word for word, sort in SORTS.items() if sort.available and f"[{word}" not in read]
     assert missing == []
+
+
+def test_every_command_of_the_shell_stands_there(read: str) -> None:
+    shell = read.partition("THE SHELL")[2].partition("EXAMPLES")[0]
+    assert [verb for verb in VERBS if not re.search(rf"^ +(.*, )?{verb}\b", shell, re.MULTILINE)] == []
 
 
 def test_every_option_stands_there_with_what_it_is_for(read: str) -> None:

@@ -34,6 +34,14 @@ def test_the_command_has_only_options_that_there_are(tmp_path: Path) -> None:
     assert options["or-last-good"]
 
 
+def test_a_reload_asks_about_the_same_settings_before_it_sends_the_signal() -> None:
+    lines = (ROOT / "etc/nodebalancer.service").read_text().splitlines()
+    asked, sent = (line.partition("=")[2] for line in lines if line.startswith("ExecReload="))
+    options, command = "-n --pidfile= ", unit("nodebalancer.service")["Service"]["ExecStart"]
+    assert asked == command.replace(options, "").replace("--or-last-good", "--check")
+    assert sent == "/bin/kill -HUP $MAINPID"
+
+
 def test_systemd_waits_longer_for_the_end_than_connections_may_take() -> None:
     assert int(unit("nodebalancer.service")["Service"]["TimeoutStopSec"]) > Service().grace_period
 

@@ -24,6 +24,8 @@ from nodebalancer.testing.nodes import (
     curl,
     free_port,
     nginx,
+    run,
+    twistd_command,
     twistd_environment,
     wait_until,
 )
@@ -180,6 +182,9 @@ def test_all_that_a_balancer_does_is_within_what_the_unit_leaves_it(
     assert "weight=7" in (tmp_path / "balancer.ini").read_text()
     ini = (tmp_path / "balancer.ini").read_text().replace("port = 81\n", "port = 82\n")
     (tmp_path / "balancer.ini").write_text(ini)
+    # What ExecReload= asks first.
+    check = twistd_command("nodebalancer", "--config", str(tmp_path / "balancer.ini"), "--check")
+    assert run(tmp_path, [*sandbox(tmp_path), *check]).returncode == 0
     program.send(signal.SIGHUP)
     wait_until(lambda: "SIGHUP: reloaded" in program.output, "the reload")
     assert curl(f"http://{LOOPBACK}:82/") == "served"
