@@ -40,4 +40,6 @@ def test_it_would_find_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_it_asks_for_health_where_that_is_by_default() -> None:
-    assert re.search(r'script ".* http://(\S+)/health"', FILE.read_text())[1] == str(Metrics().listen)  # type: ignore[index]
+    asked = re.search(r'script "/bin/sh -c .* http://(\S+)/health \| /bin/grep -qx ok', FILE.read_text())
+    assert asked is not None
+    assert asked[1] == str(Metrics().listen)
