@@ -25,7 +25,7 @@ from nodebalancer.process.limits import raise_descriptors
 from nodebalancer.proxy.listeners import Listeners
 from nodebalancer.proxy.live import LiveConfig
 from nodebalancer.settings.reading import load
-from nodebalancer.testing.nodes import LOOPBACK, curl, free_port, nginx
+from nodebalancer.testing.nodes import LOOPBACK, curl, free_port, nginx, wait_until
 from nodebalancer.transport.engine_epoll import EpollEngine
 
 pytestmark = [pytest.mark.proof, pytest.mark.integration]
@@ -107,6 +107,8 @@ async def test_slow_clients_harm_nobody(site: tuple[int, LiveConfig], mode: str,
     seconds = time.monotonic() - began_at
     over.set()
     await asking
+    # The tool ends when it has seen the last close; that all have ended is known here a moment later.
+    await deferToThread(wait_until, lambda: live.counters.outcomes[expected] >= CONNECTIONS, f"{CONNECTIONS} ends")
     ended = {one.word: count for one in Outcome if (count := live.counters.outcomes[one])}
     soon = statistics.quantiles(times, n=20)[-1]
     tell(
