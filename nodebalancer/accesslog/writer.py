@@ -167,11 +167,12 @@ class Writer:
         """The next few of the queue, up to one that is no entry."""
         queue = self._queue
         lines: list[bytes] = []
-        size = taken = 0
+        size = 0
         while queue and len(lines) < BATCH and size < BATCH_BYTES:
             item = queue.popleft()
             if isinstance(item, Entry):
-                taken += size_of(item)
+                # Before anything can fail, or what failed would count as waiting for ever.
+                self._taken += size_of(item)
                 lines.append(self._line(item))
                 size += len(lines[-1])
                 continue
@@ -182,7 +183,6 @@ class Writer:
             else:
                 self._line = item
         self._write(lines)
-        self._taken += taken
 
     def _write(self, lines: list[bytes]) -> None:
         if not lines:

@@ -145,7 +145,7 @@ class ClientSide:
         peer: The client's address, normalised.
         state: The row of the table it is in.
         node: The transport towards the node while there is one.
-        accepted_at: Engine time at which it came; 0.0 in these: not yet.
+        accepted_at: Engine time at which it came.
         member: The node picked, until released; ``picked_at``: when, in engine time. ``connected_at``:
             when that node was. Each ``NOT_YET`` until then.
         status: The status code that the client was sent, a node's or ours; 0: none yet, and always in tcp.

@@ -226,6 +226,7 @@ def test_a_fault_of_ours_costs_some_lines_and_not_all_that_follow(
     log.note(numbered(2))
     log.close()
     assert path.read_bytes() == b"2\n"
+    assert writer_of(log)._put == writer_of(log)._taken, "what failed does not wait for ever"
     assert len(logged_errors()) == 1
 
 
